@@ -1,0 +1,169 @@
+"""Which precision and memory layout trains fastest here: measured, not assumed.
+
+In: a student, its teacher and one batch.  Out: a choice with the sentence that explains it, and the
+Accelerator that runs it.  Knows nothing of losses, accuracy or schedules; time comes from the
+caller's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from torch import Tensor
+
+from compressor.capture import Graph
+from compressor.evaluation import device_of, evaluating, logits_of
+
+MixedPrecision = Literal["no", "bf16"]
+Clock = Callable[[], float]
+
+# Half the digits are given up only for a gain that is plainly there.
+_WORTH_BF16 = 1.2
+# Of two choices of the same precision the simpler one stays unless the other gains this much.
+_WORTH_LAYOUT = 1.03
+_HOPELESS = 2.0  # times slower on the small batch: not measured further
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceleration:
+    """How a run computes.  ``images_per_s`` and ``note`` tell where the choice comes from."""
+
+    mixed_precision: MixedPrecision = "no"
+    channels_last: bool = False
+    images_per_s: float | None = None
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        precision = "bf16" if self.mixed_precision == "bf16" else "float32"
+        return f"{precision} channels-last" if self.channels_last else precision
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+PLAIN = Acceleration()
+CANDIDATES = (
+    PLAIN,
+    Acceleration(channels_last=True),
+    Acceleration(mixed_precision="bf16", channels_last=True),
+)
+
+
+def choose(
+    student: Graph,
+    teacher: Graph | None,
+    pixels: Tensor,
+    *,
+    seconds: float,
+    clock: Clock,
+    candidates: tuple[Acceleration, ...] = CANDIDATES,
+) -> Acceleration:
+    """The fastest candidate on this processor, within about ``seconds``.
+
+    Measures a teacher's answer and a student's training step on ``pixels`` (n, channels, height,
+    width), where the student lives; neither network is changed.  A small part of the batch comes
+    first, so that a hopeless candidate costs little.  A candidate the network cannot run in (a
+    ``view`` that needs contiguous values) is rejected, and the note says so.
+    """
+    begin, rejected = clock(), []
+    runs: dict[str, Callable[[Tensor], float]] = {}
+    fastest: dict[str, float] = {}
+    small = pixels[: max(2, len(pixels) // 16)]
+    for candidate in candidates:
+        try:
+            run = _timed_step(student, teacher, candidate, clock)
+            run(small)  # the first call allocates and plans
+            fastest[candidate.name] = run(small)
+            runs[candidate.name] = run
+        except RuntimeError as error:
+            rejected.append(f"{candidate.name} cannot run this network ({_first_line(error)})")
+    if not runs:
+        return Acceleration(note="; ".join(rejected) + "; trained in plain float32")
+    limit = _HOPELESS * min(fastest.values())
+    small_rates = {name: len(small) / seconds_ for name, seconds_ in fastest.items()}
+    best = {name: float("inf") for name, seconds_ in fastest.items() if seconds_ <= limit}
+    for turn in range(_ROUNDS + 1):  # in turns, so that a busy moment meets all
+        for name in best:
+            taken = runs[name](pixels)
+            best[name] = min(best[name], taken) if turn else best[name]
+        spent = clock() - begin
+        if turn and spent + spent / (turn + 1) > seconds:
+            break
+    rates = small_rates | {name: len(pixels) / taken for name, taken in best.items()}
+    offered = {c.name: c for c in candidates if c.name in best}
+    return _decide(offered, rates, rejected)
+
+
+def _decide(
+    offered: dict[str, Acceleration], rates: dict[str, float], rejected: list[str]
+) -> Acceleration:
+    """The simplest candidate that no other beats by what makes its own price worth paying."""
+    chosen = next(iter(offered.values()))
+    for candidate in offered.values():
+        dearer = candidate.mixed_precision != chosen.mixed_precision
+        worth = _WORTH_BF16 if dearer else _WORTH_LAYOUT
+        if rates[candidate.name] > worth * rates[chosen.name]:
+            chosen = candidate
+    measured = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
+    note = f"{chosen.name} chosen; measured images/s: {measured}"
+    return Acceleration(
+        mixed_precision=chosen.mixed_precision,
+        channels_last=chosen.channels_last,
+        images_per_s=rates[chosen.name],
+        note="; ".join([note, *rejected]),
+    )
+
+
+def _timed_step(
+    student: Graph, teacher: Graph | None, how: Acceleration, clock: Clock
+) -> Callable[[Tensor], float]:
+    """A function that times one teacher's answer and one student's step without an update."""
+    learner = student.copy().train()
+    reference = teacher.copy().eval() if teacher is not None else None
+    device = device_of(student)
+    for graph in (learner, reference):
+        if graph is not None:
+            graph.to(memory_format=how.memory_format)  # type: ignore[call-overload]
+    enabled = how.mixed_precision == "bf16"
+
+    def run(pixels: Tensor) -> float:
+        inputs = pixels.to(device=device, memory_format=how.memory_format)
+        start = clock()
+        with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
+            if reference is not None:
+                with evaluating(reference):
+                    logits_of(reference(inputs))
+            loss = logits_of(learner(inputs)).float().square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        for parameter in learner.parameters():
+            parameter.grad = None
+        return max(clock() - start, 1e-9)
+
+    return run
+
+
+def _first_line(error: RuntimeError) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")[:120] if str(error).strip() else "failed"
+
+
+def make_accelerator(how: Acceleration, device: str | None = None) -> Accelerator:
+    """The Accelerator of one run.  ``device``: "cpu", or None for the best there is.
+
+    accelerate keeps one precision and device per process; a run that wants others starts afresh,
+    except under a launcher with several processes, whose choice stands.
+    """
+    state = AcceleratorState._shared_state
+    alone = not state or PartialState().num_processes == 1
+    if state and alone:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision=how.mixed_precision if alone else None, cpu=device == "cpu")

@@ -1,0 +1,99 @@
+"""How right a network is, and how like another one.
+
+In: a graph and images, or logits and labels.  Out: logits on the CPU, and shares in [0, 1].  Knows
+nothing of training or of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compressor.capture import Graph
+from compressor.data import Images, normalise
+from compressor.errors import DataError, InputError
+from compressor.types import Preprocessing
+
+
+def device_of(graph: Graph) -> torch.device:
+    """Where a graph's first parameter lives; the CPU for one without parameters."""
+    return next((tensor.device for tensor in graph.parameters()), torch.device("cpu"))
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a network returns: the tensor itself, entry "logits", or the first tensor.
+
+    Raises InputError where there is no tensor.
+    """
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, dict):
+        output = (output["logits"],) if "logits" in output else tuple(output.values())
+    if isinstance(output, tuple | list):
+        for entry in output:
+            if isinstance(entry, Tensor):
+                return entry
+    raise InputError(
+        f"the network returns {type(output).__name__}, in which there are no logits to compare; "
+        "wrap it so that it returns its logits"
+    )
+
+
+@contextmanager
+def evaluating(graph: Graph) -> Iterator[Graph]:
+    """The graph in evaluation mode without gradients; its own mode is restored afterwards."""
+    was_training = graph.training
+    graph.eval()
+    try:
+        with torch.no_grad():
+            yield graph
+    finally:
+        graph.train(was_training)
+
+
+def evaluate(
+    graph: Graph,
+    images: Images,
+    preprocessing: Preprocessing,
+    batch_size: int = 128,
+    *,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """Logits (n, ..., classes) in float32 on the CPU, in the images' order.
+
+    Runs where the graph's parameters live.  Raises DataError where there are no images.
+    """
+    count = len(images.pixels)
+    if not count:
+        raise DataError("there are no images to evaluate on: give a folder that holds some")
+    device = device_of(graph)
+    logits = []
+    with evaluating(graph):
+        for start in range(0, count, batch_size):
+            pixels = normalise(images.pixels[start : start + batch_size], preprocessing)
+            pixels = pixels.to(device=device, memory_format=memory_format)
+            logits.append(logits_of(graph(pixels)).float().cpu())
+    return torch.cat(logits)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of samples whose largest logit is the label's (top-1)."""
+    _same_count(logits, labels)
+    return float((logits.argmax(-1).cpu() == labels.cpu()).double().mean())
+
+
+def agreement(logits_a: Tensor, logits_b: Tensor) -> float:
+    """Share of samples on which both choose the same class."""
+    _same_count(logits_a, logits_b)
+    return float((logits_a.argmax(-1).cpu() == logits_b.argmax(-1).cpu()).double().mean())
+
+
+def _same_count(a: Tensor, b: Tensor) -> None:
+    if len(a) != len(b) or not len(a):
+        raise DataError(
+            f"{len(a)} answers cannot be compared with {len(b)}: give both the same images"
+        )

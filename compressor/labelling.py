@@ -1,0 +1,326 @@
+"""One forward pass over the graph: every dimension of every value gets its labels.
+
+Comes in: a ``Graph``.  Goes out: a ``Labelling``: the labels of every node, what the rules recorded,
+and the groups as arrays of units.  Computed anew wherever it is needed (about 0.1 s); it holds fx
+nodes and never leaves the process.  ``analysis`` turns it into the plain ``Analysis``.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import fx, nn
+
+from compressor.capture import Graph
+from compressor.labels import ALWAYS, FIXED, Labels, Matrix
+from compressor.rules import Call, Record, UnsupportedCall, Value, find_rule
+from compressor.rules.calls import Argument, Dims
+
+Known = Value | tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupUnits:
+    """Leaves of one group, in order, and whether zeroing them equals removing them."""
+
+    units: Matrix
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A parameter or buffer: its canonical name, and the other names of the same tensor."""
+
+    name: str
+    aliases: tuple[str, ...]
+    shape: tuple[int, ...]
+    dims: Dims
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    record: Record
+    nodes: dict[str, Known]
+    stored: tuple[Stored, ...]
+    groups: tuple[GroupUnits, ...]
+    single: NDArray[np.bool_]  # leaf -> alone in its group, so it could only empty a dimension
+    numbers: Matrix  # leaf -> global unit number, 0 where it belongs to no group
+    group_of: Matrix  # global unit number -> index of its group, -1 for 0
+
+    def rows(self, labels: Labels) -> Matrix | None:
+        """Labels as global unit numbers, (n, k); None where all rows always stay."""
+        if labels is None:
+            return None
+        rows = self.numbers[self.record.units.resolve(labels)]
+        return rows if rows.any() else None
+
+    def kept(self, labels: Labels, keep: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """Which rows stay under ``keep`` (by global unit number); None where all do."""
+        rows = self.rows(labels)
+        if rows is None:
+            return None
+        stays = keep[rows].all(axis=1)
+        return None if stays.all() else stays
+
+
+def label(graph: Graph) -> Labelling:
+    """Run every node's rule once, in order, then collect units with the same members into groups."""
+    record = Record()
+    stored = _label_stored(graph, record)
+    by_name = {name: item for item in stored for name in (item.name, *item.aliases)}
+    nodes: dict[str, Known] = {}
+    for node in graph.program.graph.nodes:
+        known = _label_node(node, nodes, by_name, record)
+        if known is not None:
+            nodes[node.name] = known
+    groups, single = _collect_groups(record, stored)
+    numbers = np.zeros(len(record.units), dtype=np.int64)
+    group_of = [-1]
+    for index, group in enumerate(groups):
+        start = len(group_of)
+        numbers[group.units] = np.arange(start, start + len(group.units))
+        group_of.extend([index] * len(group.units))
+    return Labelling(
+        record=record,
+        nodes=nodes,
+        stored=stored,
+        groups=groups,
+        single=single,
+        numbers=numbers,
+        group_of=np.asarray(group_of, dtype=np.int64),
+    )
+
+
+def _label_stored(graph: Graph, record: Record) -> tuple[Stored, ...]:
+    """Fresh units for every dimension of every parameter and buffer; tied tensors share them."""
+    names: dict[Any, list[str]] = {}
+    tensors = graph.tensors
+    for name, tensor in tensors.items():
+        key = (
+            tensor.untyped_storage().data_ptr(),
+            tuple(tensor.shape),
+            tensor.stride(),
+            tensor.storage_offset(),
+            name if tensor.numel() == 0 else "",
+        )
+        names.setdefault(key, []).append(name)
+    found = []
+    for first, *others in names.values():
+        shape = tuple(tensors[first].shape)
+        dims = tuple(record.units.fresh(size) if size > 1 else None for size in shape)
+        found.append(
+            Stored(
+                name=first,
+                aliases=tuple(others),
+                shape=shape,
+                dims=dims,
+                trained=isinstance(tensors[first], nn.Parameter),
+            )
+        )
+    return tuple(found)
+
+
+def _label_node(
+    node: fx.Node, nodes: dict[str, Known], stored: dict[str, Stored], record: Record
+) -> Known | None:
+    shape = node.meta.get("shape")
+    if node.op == "get_attr":
+        return Value(node, stored[str(node.target)].shape, stored[str(node.target)].dims)
+    if node.op == "placeholder":
+        return _label_input(node, record) if isinstance(shape, tuple) else None
+    if node.op == "output":
+        for value in _values(node.args, nodes):
+            for labels in value.dims:
+                if labels is not None:
+                    record.units.freeze(labels, record.reason(node, "is the network's output"))
+        return None
+    if node.target is operator.getitem and isinstance(nodes.get(_name(node.args[0])), tuple):
+        return nodes[_name(node.args[0])][node.args[1]]  # type: ignore[index]
+    if not isinstance(shape, tuple | list) or not _values((node.args, node.kwargs), nodes):
+        # arithmetic on symbolic sizes, assertions, and tensors made from sizes alone
+        if not (isinstance(shape, tuple) and find_rule(node)):
+            return _unlabelled(node, shape)
+    return _apply_rule(node, shape, nodes, record)
+
+
+def _name(argument: Any) -> str:
+    return argument.name if isinstance(argument, fx.Node) else ""
+
+
+def _unlabelled(node: fx.Node, shape: Any) -> Known | None:
+    if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape):
+        return Value(node, shape, (None,) * len(shape))
+    return None
+
+
+def _label_input(node: fx.Node, record: Record) -> Value:
+    shape = node.meta["shape"]
+    reason = record.reason(node, "is the network's input")
+    outer = [np.full((size, 1), reason, dtype=np.int64) for size in shape[1:2]]
+    return Value(node, shape, (None, *outer, *([None] * (len(shape) - 2)))[: len(shape)])
+
+
+def _values(argument: Any, nodes: dict[str, Known]) -> tuple[Value, ...]:
+    found: list[Value] = []
+
+    def visit(inner: fx.Node) -> fx.Node:
+        known = nodes.get(inner.name)
+        if known is not None:
+            found.extend(known if isinstance(known, tuple) else (known,))
+        return inner
+
+    fx.map_arg(argument, visit)
+    return tuple(found)
+
+
+def _apply_rule(node: fx.Node, shape: Any, nodes: dict[str, Known], record: Record) -> Known | None:
+    call = Call(node, _bind(node, nodes), record)
+    found = find_rule(node)
+    several = bool(shape) and not isinstance(shape[0], int)
+    shapes: tuple[tuple[int, ...], ...] = tuple(shape) if several else (shape,)
+    try:
+        if found is None:
+            raise UnsupportedCall("no rule is known for this operator")
+        answer = found(call)
+        results: Sequence[Dims] = answer if several else (answer,)  # type: ignore[assignment]
+    except UnsupportedCall as refusal:
+        results = _freeze_everything(call, shapes, str(refusal))
+    values = []
+    for size, dims in zip(shapes, results, strict=False):
+        if size is None:
+            continue
+        values.append(Value(node, size, _checked(node, size, dims, record)))
+    if several:
+        return tuple(values)
+    return values[0] if values else None
+
+
+def _freeze_everything(
+    call: Call, shapes: Sequence[tuple[int, ...] | None], text: str
+) -> tuple[Dims, ...]:
+    reason = call.reason(text)
+    for operand in call.operands:
+        for labels in operand.dims:
+            call.freeze(labels, text)
+    return tuple(
+        tuple(np.full((size, 1), reason, dtype=np.int64) if size > 1 else None for size in shape)
+        for shape in shapes
+        if shape is not None
+    )
+
+
+def _checked(node: fx.Node, shape: tuple[int, ...], dims: Dims, record: Record) -> Dims:
+    """Labels fit the sizes; a dimension of size one broadcasts from here on, so it is frozen."""
+    assert len(dims) == len(shape), f"{node.target}: {len(dims)} labelled dimensions of {shape}"
+    checked: list[Labels] = []
+    for size, labels in zip(shape, dims, strict=True):
+        if labels is not None:
+            assert len(labels) == size, f"{node.target}: {len(labels)} labels for size {size}"
+            if size <= 1:
+                record.units.freeze(labels, record.reason(node, "is a dimension of size one"))
+                labels = None
+        checked.append(labels)
+    return tuple(checked)
+
+
+def _bind(node: fx.Node, nodes: dict[str, Known]) -> dict[str, Argument]:
+    """Arguments by their names in the operator's schema, defaults filled in."""
+
+    def plain(argument: Any) -> Any:
+        if isinstance(argument, fx.Node):
+            known = nodes.get(argument.name)
+            return known if known is not None else argument.meta.get("shape")
+        if isinstance(argument, list | tuple):
+            return tuple(plain(entry) for entry in argument)
+        return argument
+
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {f"arg{i}": plain(argument) for i, argument in enumerate(node.args)}
+    bound = {}
+    for place, formal in enumerate(schema.arguments):
+        if place < len(node.args):
+            bound[formal.name] = plain(node.args[place])
+        else:
+            bound[formal.name] = plain(node.kwargs.get(formal.name, formal.default_value))
+    return bound
+
+
+# -- groups ------------------------------------------------------------------------------------
+
+
+def _collect_groups(
+    record: Record, stored: Sequence[Stored]
+) -> tuple[tuple[GroupUnits, ...], NDArray[np.bool_]]:
+    """Units with the same members (parameter, dimension, number of rows) and the same origin.
+
+    Members are compared by the sum of a 64-bit hash per (parameter dimension, row count), so the
+    cost is one pass over all rows.
+    """
+    units = record.units
+    ids, places, counts = [], [], []
+    place = 0
+    for item in stored:
+        for labels in item.dims:
+            place += 1
+            if labels is None:
+                continue
+            leaves = units.resolve(labels)
+            found, number = np.unique(leaves[leaves > ALWAYS], return_counts=True)
+            ids.append(found)
+            counts.append(number)
+            places.append(np.full(len(found), place, dtype=np.int64))
+    single = np.zeros(len(units), dtype=bool)
+    if not ids:
+        return (), single
+    unit, where, count = (np.concatenate(parts) for parts in (ids, places, counts))
+    leaves, inverse = np.unique(unit, return_inverse=True)
+    signature = np.zeros(len(leaves), dtype=np.uint64)
+    np.add.at(signature, inverse, _mixed(where.astype(np.uint64) << np.uint64(32), count))
+    first = np.full(len(leaves), np.iinfo(np.int64).max)
+    np.minimum.at(first, inverse, where)
+    keys = np.stack([signature.view(np.int64), units.origin(leaves)], axis=1)
+    _, member_of = np.unique(keys, axis=0, return_inverse=True)
+    member_of = member_of.ravel()
+    order = np.lexsort((leaves, member_of))
+    bounds = np.flatnonzero(np.diff(member_of[order])) + 1
+    inexact = _inexact_units(record)
+    groups = []
+    for positions in np.split(order, bounds):
+        if len(positions) == 1:
+            single[leaves[positions]] = True
+            continue
+        members = leaves[positions]
+        exact = not np.isin(members, inexact).any()
+        groups.append((int(first[positions].min()), int(members[0]), GroupUnits(members, exact)))
+    groups.sort(key=lambda entry: entry[:2])
+    return tuple(group for _, _, group in groups), single
+
+
+def _mixed(high: NDArray[np.uint64], low: Matrix) -> NDArray[np.uint64]:
+    """splitmix64 of two numbers (Steele, Lea & Flood 2014)."""
+    x = high + low.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(x ^ (x >> np.uint64(31)))
+
+
+def _inexact_units(record: Record) -> Matrix:
+    found = [
+        record.units.resolve(labels).ravel()
+        for entries in record.inexact.values()
+        for labels in entries
+        if labels is not None
+    ]
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
+
+def frozen_reason(labelling: Labelling, rows: Matrix) -> int:
+    """The reason id of raw label rows that belong to no group; FIXED where there is none to tell."""
+    return labelling.record.units.reason(rows) or FIXED

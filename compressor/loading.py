@@ -1,0 +1,317 @@
+"""Loading: a file becomes a teacher.
+
+Comes in: a weight file or exported program, an architecture's name or none, options.  Goes out: a
+``Teacher``.  Knows nothing of data, plans or students.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from compressor.architectures import Architecture, Fit, factory_of, fill, find_architecture, fit
+from compressor.archives import is_archive, read_program
+from compressor.checkpoints import Checkpoint, check_file, check_finite, read_checkpoint, sha256_of
+from compressor.errors import ArchitectureError, LoadError, OptionError
+from compressor.preprocessing import Size, check_size, choose
+from compressor.recognition import SCALES_ITS_INPUT, recognise
+from compressor.types import Preprocessing, Source
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from compressor.capture import Graph
+
+EXTRA_PREPROCESSING = "preprocessing.json"  # beside the program in an archive of ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """A network with everything a build needs to know about it.
+
+    Exactly one of ``module`` (in evaluation mode, float32, on the CPU) and ``graph`` (loaded from a
+    ``.pt2``) is there.  ``factory`` gives an untrained network of the same shape, initialised from
+    torch's global generator; None where only the program is known.
+    """
+
+    module: nn.Module | None
+    graph: Graph | None
+    factory: Callable[[], nn.Module] | None
+    example_inputs: tuple[Tensor, ...]
+    source: Source
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the user said about the network's input."""
+
+    example_inputs: tuple[Tensor, ...] | None
+    image_size: Size | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    data_size: Size | None
+
+
+def load(
+    path: str | Path,
+    arch: str | None = None,
+    example_inputs: tuple[Tensor, ...] | None = None,
+    *,
+    image_size: int | Size | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    trust_pickle: bool = False,
+    data_size: Size | None = None,
+) -> Teacher:
+    """Load a teacher from a state dict, a checkpoint around one, or an exported program.
+
+    ``arch`` is torchvision:NAME, timm:NAME or FILE.py:factory; None recognises torchvision networks.
+    The input's size is ``image_size``, else the architecture's published one, else ``data_size``.
+    ``mean`` and ``std`` are in [0, 1] pixel units, one number or one per channel.
+
+    Raises LoadError for the file, ArchitectureError for the architecture, OptionError for options.
+    """
+    file = Path(path)
+    check_file(file)
+    wishes = Wishes(
+        example_inputs=example_inputs,
+        image_size=check_size(image_size),
+        mean=mean,
+        std=std,
+        data_size=data_size,
+    )
+    if is_archive(file):
+        if arch is not None:
+            raise OptionError(f"--arch {arch}: {file.name} is a program already; leave --arch out")
+        return _load_program(file, wishes)
+    checkpoint = read_checkpoint(file, trust_pickle=trust_pickle)
+    sha256 = sha256_of(file)
+    if checkpoint.module is not None and arch is None:
+        return _take_module(file, sha256, checkpoint, wishes)
+    found, notes = _find(file, arch, checkpoint)
+    module = fill(found)
+    return _teacher(
+        module=module,
+        architecture=found.architecture,
+        factory=factory_of(found),
+        published=found.architecture.published(sha256, found.options),
+        source=Source(
+            name=file.stem, architecture=found.architecture.name, sha256=sha256, trained=True
+        ),
+        wishes=wishes,
+        notes=(*checkpoint.notes, *notes, *_peculiarities(found)),
+    )
+
+
+def untrained(
+    arch: str,
+    example_inputs: tuple[Tensor, ...] | None = None,
+    *,
+    classes: int | None = None,
+    seed: int = 0,
+    image_size: int | Size | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    data_size: Size | None = None,
+) -> Teacher:
+    """A network of ``arch`` as its code initialises it, for recipes that have no trained teacher.
+
+    ``classes`` None leaves the architecture's own number.  Torch's global generator is left as it
+    was.  Raises ArchitectureError and OptionError as ``load`` does.
+    """
+    architecture = find_architecture(arch)
+    options = dict(architecture.options_for({}))
+    if classes is not None:
+        if architecture.classes_option is None:
+            raise OptionError(f"--arch {arch}: its factory decides the number of classes")
+        options[architecture.classes_option] = classes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = architecture.build(options)
+    return _teacher(
+        module=module.float().eval(),
+        architecture=architecture,
+        factory=lambda: architecture.build(options),
+        published=architecture.published(None, options),
+        source=Source(
+            name=architecture.name.rpartition(":")[2],
+            architecture=architecture.name,
+            sha256=None,
+            trained=False,
+        ),
+        wishes=Wishes(
+            example_inputs=example_inputs,
+            image_size=check_size(image_size),
+            mean=mean,
+            std=std,
+            data_size=data_size,
+        ),
+        notes=(),
+    )
+
+
+def _find(file: Path, arch: str | None, checkpoint: Checkpoint) -> tuple[Fit, tuple[str, ...]]:
+    if arch is None:
+        recognised = recognise(checkpoint.tensors, file_name=file.name)
+        return recognised.fit, (recognised.note,)
+    found = fit(find_architecture(arch), checkpoint.tensors)
+    if not found.fits:
+        raise ArchitectureError(
+            f"{file}: does not fit --arch {arch}: {found.differences()}; "
+            "give the architecture these weights were trained with"
+        )
+    return found, ()
+
+
+def _peculiarities(found: Fit) -> tuple[str, ...]:
+    name = found.architecture.name.removeprefix("torchvision:")
+    notes: list[str] = []
+    if found.architecture.name.startswith("torchvision:") and name in SCALES_ITS_INPUT:
+        notes.append(f"{name} is built with transform_input=True, as for its published weights")
+    if found.options.get("aux_logits") or found.options.get("aux_loss"):
+        notes.append("its auxiliary heads serve training only, and are left out of the program")
+    return tuple(notes)
+
+
+def _teacher(
+    *,
+    module: nn.Module,
+    architecture: Architecture,
+    factory: Callable[[], nn.Module],
+    published: Preprocessing | None,
+    source: Source,
+    wishes: Wishes,
+    notes: tuple[str, ...],
+) -> Teacher:
+    preprocessing, inputs = _input(module, published, wishes)
+    outputs = _head_rows(module)
+    categories = architecture.categories
+    return Teacher(
+        module=module,
+        graph=None,
+        factory=factory,
+        example_inputs=inputs,
+        source=source,
+        preprocessing=preprocessing,
+        labels=categories if categories and outputs == len(categories) else None,
+        notes=notes,
+    )
+
+
+def _input(
+    module: nn.Module, published: Preprocessing | None, wishes: Wishes
+) -> tuple[Preprocessing, tuple[Tensor, ...]]:
+    inputs = wishes.example_inputs
+    size = wishes.image_size
+    channels = _input_channels(module)
+    if inputs is not None:
+        if inputs[0].ndim == 4:
+            channels, size = inputs[0].shape[1], (inputs[0].shape[2], inputs[0].shape[3])
+        else:
+            size = size or (published.crop if published else (1, 1))  # no pictures: nothing to crop
+    elif _takes_video(module):
+        raise OptionError("a video network takes clips; give example_inputs to load() in Python")
+    preprocessing = choose(
+        published,
+        channels=channels,
+        image_size=size,
+        mean=wishes.mean,
+        std=wishes.std,
+        data_size=wishes.data_size,
+    )
+    if inputs is None:
+        generator = torch.Generator().manual_seed(0)
+        inputs = (torch.randn(2, channels, *preprocessing.crop, generator=generator),)
+    return preprocessing, inputs
+
+
+def _convolutions(module: nn.Module) -> list[nn.Conv2d | nn.Conv3d]:
+    return [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Conv3d)]
+
+
+def _input_channels(module: nn.Module) -> int:
+    convolutions = _convolutions(module)
+    return convolutions[0].in_channels if convolutions else 3
+
+
+def _takes_video(module: nn.Module) -> bool:
+    convolutions = _convolutions(module)
+    return bool(convolutions) and isinstance(convolutions[0], nn.Conv3d)
+
+
+def _head_rows(module: nn.Module) -> int | None:
+    """Rows of the last layer: the number of classes of a classifier."""
+    rows = [p.shape[0] for name, p in module.named_parameters() if name.endswith("weight")]
+    return rows[-1] if rows else None
+
+
+def _take_module(file: Path, sha256: str, checkpoint: Checkpoint, wishes: Wishes) -> Teacher:
+    module = checkpoint.module
+    assert module is not None
+    name = type(module).__name__
+    preprocessing, inputs = _input(module, None, wishes)
+    return Teacher(
+        module=module,
+        graph=None,
+        factory=None,
+        example_inputs=inputs,
+        source=Source(name=file.stem, architecture=f"pickled:{name}", sha256=sha256, trained=True),
+        preprocessing=preprocessing,
+        labels=None,
+        notes=(*checkpoint.notes, "a fresh start is not possible from a pickled module"),
+    )
+
+
+def graph_of(program: ExportedProgram) -> Graph:
+    """The program as a graph."""
+    from compressor.capture import graph_from_program
+
+    return graph_from_program(program)
+
+
+def _load_program(file: Path, wishes: Wishes) -> Teacher:
+    program, extras = read_program(file)
+    check_finite(file, program.state_dict)
+    graph = graph_of(program)
+    inputs = wishes.example_inputs or graph.example_inputs
+    size = (inputs[0].shape[2], inputs[0].shape[3]) if inputs[0].ndim == 4 else (1, 1)
+    if wishes.image_size is not None and wishes.image_size != size:
+        raise OptionError(
+            f"--image-size {wishes.image_size[0]}x{wishes.image_size[1]}: {file.name} was exported "
+            f"for {size[0]}x{size[1]}; leave it out"
+        )
+    own = extras.get(EXTRA_PREPROCESSING)
+    try:
+        published = msgspec.json.decode(own, type=Preprocessing) if own else None
+    except msgspec.MsgspecError as error:
+        raise LoadError(f"{file}: its {EXTRA_PREPROCESSING} is damaged; export it again") from error
+    return Teacher(
+        module=None,
+        graph=graph,
+        factory=None,
+        example_inputs=inputs,
+        source=Source(
+            name=file.stem,
+            architecture=graph.architecture or f"exported:{file.stem}",
+            sha256=sha256_of(file),
+            trained=True,
+        ),
+        preprocessing=choose(
+            published,
+            channels=inputs[0].shape[1] if inputs[0].ndim == 4 else 3,
+            image_size=size,
+            mean=wishes.mean,
+            std=wishes.std,
+        ),
+        labels=None,
+        notes=("loaded from an exported program: a fresh start is not possible",),
+    )

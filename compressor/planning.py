@@ -1,0 +1,263 @@
+"""Which units stay: from an analysis, scores and a budget to a plan.
+
+In: ``Analysis``, ``Scores`` (one number per unit, higher is dearer), ``Budget``.  Out: ``Plan``.
+Knows nothing of torch, weights or files; the same inputs always give the same plan.
+
+Every unit gets a *key*, and the units with the lowest keys go.  Inside a group keys follow the
+scores, so a choice is fully described by the number of units each group keeps, its *width*; which
+widths meet the budget is ``compressor.widths``'s business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from compressor.costs import CostTable, Integers, KeepMask, cost, cost_table
+from compressor.errors import BudgetError, PlanError
+from compressor.ranking import Floats, Keys, freed, global_keys, uniform_keys
+from compressor.types import (
+    Analysis,
+    Budget,
+    Costs,
+    KeptUnits,
+    Plan,
+    Scores,
+    Spans,
+)
+from compressor.widths import Order, Steps, largest_share, meet, share
+
+__all__ = [
+    "cost",
+    "empty_plan",
+    "keep_mask",
+    "plan",
+    "plan_keeping",
+    "plan_uniform",
+    "rows_of",
+    "spans",
+]
+
+FORMAT = 1
+
+
+def plan(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
+    """Rank all units of all groups together, cost considered, and keep the dearest.
+
+    Raises ``BudgetError`` for a malformed or unreachable budget (the message names the largest
+    reachable value) and ``PlanError`` for scores that do not belong to ``analysis``.
+    """
+    return _plan(analysis, scores, budget, global_keys)
+
+
+def plan_uniform(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
+    """Cut every group by the same share, as widths allow; raises as ``plan`` does."""
+    return _plan(analysis, scores, budget, uniform_keys)
+
+
+def empty_plan(analysis: Analysis) -> Plan:
+    """The plan that keeps every unit."""
+    units = sum(group.units for group in analysis.groups)
+    return plan_keeping(analysis, np.ones(units + 1, dtype=np.bool_))
+
+
+def plan_keeping(analysis: Analysis, keep: KeepMask) -> Plan:
+    """The plan that keeps exactly ``keep``, a choice made elsewhere.
+
+    Raises ``PlanError`` when the mask does not fit or leaves a group without units.
+    """
+    table = cost_table(analysis)
+    before, after = _whole(table), table.price(keep)
+    achieved = share(before, after, "params")
+    return Plan(
+        format=FORMAT,
+        fingerprint=analysis.fingerprint,
+        budget=Budget(sparsity=achieved, multiple_of=1, keep_at_least=0.0, smallest_group=1),
+        achieved=achieved,
+        multiple_of=1,
+        criterion="given",
+        groups=_kept_units(analysis, table, keep),
+        before=before,
+        after=after,
+    )
+
+
+def keep_mask(analysis: Analysis, plan: Plan) -> KeepMask:
+    """Bool array of length ``1 + total units``: which global units ``plan`` keeps.
+
+    Raises ``PlanError`` when the plan was made for another structure or its spans do not fit.
+    """
+    if plan.fingerprint != analysis.fingerprint:
+        raise PlanError(
+            f"the plan is for structure {plan.fingerprint[:12]}, the network is "
+            f"{analysis.fingerprint[:12]}; make a plan for this network"
+        )
+    if len(plan.groups) != len(analysis.groups):
+        raise PlanError(
+            f"the plan has {len(plan.groups)} groups, the network {len(analysis.groups)}; "
+            "make a plan for this network"
+        )
+    parts = [np.ones(1, dtype=np.bool_)]
+    for kept, group in zip(plan.groups, analysis.groups, strict=True):
+        if kept.group != group.id or kept.units != group.units:
+            raise PlanError(
+                f"the plan's group {kept.group} with {kept.units} units stands where the network "
+                f"has group {group.id} ({group.name}) with {group.units}; make a plan anew"
+            )
+        _check_spans(kept)
+        part = np.zeros(group.units, dtype=np.bool_)
+        part[rows_of(kept.kept)] = True
+        parts.append(part)
+    return np.concatenate(parts)
+
+
+def spans(rows: Iterable[int]) -> Spans:
+    """Ascending rows without repetition as spans: ``(0, 1, 2, 5) -> ((0, 3), (5, 6))``."""
+    numbers = np.fromiter(rows, dtype=np.int64)
+    if numbers.size == 0:
+        return ()
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    starts = numbers[np.concatenate([[0], breaks])]
+    stops = numbers[np.concatenate([breaks - 1, [numbers.size - 1]])] + 1
+    return tuple(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def rows_of(spans: Spans) -> Integers:
+    """The rows that spans stand for, ascending, int64."""
+    parts = [np.arange(start, stop, dtype=np.int64) for start, stop in spans]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _plan(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys) -> Plan:
+    _check_budget(budget)
+    values = _values(analysis, scores)
+    table = cost_table(analysis)
+    before = _whole(table)
+    gains = freed(table, before, budget.of)
+    order = Order(
+        table=table,
+        before=before,
+        of=budget.of,
+        keys=tuple(np.sort(group) for group in keys(values, gains)),
+        # Stable: of equal scores the later unit goes first.
+        ranking=tuple(np.argsort(-group, kind="stable") for group in values),
+    )
+    steps = _steps(analysis, budget, gains)
+    reachable = largest_share(order, steps)
+    if budget.sparsity > reachable:
+        raise BudgetError(_out_of_reach(analysis, budget, gains, reachable))
+    met = meet(order, steps, budget)
+    keep = order.mask(met.widths)
+    after = table.price(keep)
+    return Plan(
+        format=FORMAT,
+        fingerprint=analysis.fingerprint,
+        budget=budget,
+        achieved=share(before, after, budget.of),
+        multiple_of=met.multiple_of,
+        criterion=scores.criterion,
+        groups=_kept_units(analysis, table, keep),
+        before=before,
+        after=after,
+        warnings=met.warnings,
+    )
+
+
+def _steps(analysis: Analysis, budget: Budget, gains: Floats) -> Steps:
+    units = np.array([group.units for group in analysis.groups], dtype=np.int64)
+    floors = np.array([_floor(group.units, budget) for group in analysis.groups], dtype=np.int64)
+    whole = (units < budget.smallest_group) | (gains <= 0)
+    return Steps(units=units, floors=np.where(whole, units, floors))
+
+
+def _floor(units: int, budget: Budget) -> int:
+    # 0.1 * 30 is a hair over 3 in floating point; that hair must not cost a unit.
+    return min(units, max(1, math.ceil(budget.keep_at_least * units - 1e-9)))
+
+
+def _whole(table: CostTable) -> Costs:
+    return table.price(np.ones(table.units + 1, dtype=np.bool_))
+
+
+def _kept_units(analysis: Analysis, table: CostTable, keep: KeepMask) -> tuple[KeptUnits, ...]:
+    kept = []
+    for group, first in zip(analysis.groups, table.offsets, strict=False):
+        rows = np.flatnonzero(keep[first : first + group.units])
+        if rows.size == 0:
+            raise PlanError(
+                f"group {group.id} ({group.name}) would lose all its {group.units} units; keep one"
+            )
+        kept.append(KeptUnits(group=group.id, name=group.name, units=group.units, kept=spans(rows)))
+    return tuple(kept)
+
+
+def _values(analysis: Analysis, scores: Scores) -> tuple[Floats, ...]:
+    if scores.fingerprint != analysis.fingerprint:
+        raise PlanError(
+            f"the scores are for structure {scores.fingerprint[:12]}, the analysis for "
+            f"{analysis.fingerprint[:12]}; score this network"
+        )
+    widths = [len(values) for values in scores.values]
+    if widths != [group.units for group in analysis.groups]:
+        raise PlanError("the scores do not have one number per unit; score this network anew")
+    values = tuple(np.array(group, dtype=np.float64) for group in scores.values)
+    for group, numbers in zip(analysis.groups, values, strict=True):
+        if not np.isfinite(numbers).all():
+            raise PlanError(
+                f"{scores.criterion} scores of group {group.id} ({group.name}) are not all finite; "
+                "check the weights and the data they were scored on"
+            )
+    return values
+
+
+def _check_budget(budget: Budget) -> None:
+    if budget.of not in ("params", "macs", "channels"):
+        raise BudgetError(f"budget of {budget.of!r} is unknown; take params, macs or channels")
+    if not 0 < budget.sparsity < 1:
+        raise BudgetError(
+            f"sparsity {budget.sparsity} is not between 0 and 1; 0.7 removes 70 % of {budget.of}"
+        )
+    if budget.multiple_of < 1:
+        raise BudgetError(
+            f"width multiple {budget.multiple_of} is below 1; take 8, or 1 for any width"
+        )
+    if not 0 <= budget.keep_at_least <= 1:
+        raise BudgetError(
+            f"keep_at_least {budget.keep_at_least} is not a share; 0.1 keeps 10 % of every group"
+        )
+    if budget.smallest_group < 1:
+        raise BudgetError(
+            f"smallest_group {budget.smallest_group} is below 1; 1 lets every group be cut"
+        )
+
+
+def _check_spans(kept: KeptUnits) -> None:
+    edges = [edge for span in kept.kept for edge in span]
+    ascending = all(low < high for low, high in zip(edges[::2], edges[1::2], strict=True))
+    apart = all(low <= high for low, high in zip(edges[1::2], edges[2::2], strict=False))
+    if not (edges and ascending and apart and edges[0] >= 0 and edges[-1] <= kept.units):
+        raise PlanError(
+            f"the plan's spans {kept.kept} of group {kept.group} ({kept.name}) are not ascending "
+            f"spans within {kept.units} units; make a plan anew"
+        )
+
+
+def _out_of_reach(analysis: Analysis, budget: Budget, gains: Floats, reachable: float) -> str:
+    small = sum(group.units < budget.smallest_group for group in analysis.groups)
+    idle = sum(
+        group.units >= budget.smallest_group and gain <= 0
+        for group, gain in zip(analysis.groups, gains, strict=True)
+    )
+    reasons = [f"every group keeps {100 * budget.keep_at_least:g} % of its units, at least one"]
+    if small:
+        reasons.append(f"{small} groups of fewer than {budget.smallest_group} units stay whole")
+    if idle:
+        reasons.append(f"units of {idle} groups free no {budget.of}")
+    # Rounded down, so that the value named is within reach.
+    percent = math.floor(1000 * reachable) / 10
+    return (
+        f"sparsity {budget.sparsity:g} of {budget.of} is out of reach: at most {percent:.1f} % can "
+        f"go ({'; '.join(reasons)}); ask for less"
+    )

@@ -1,0 +1,324 @@
+"""Proof: the student is the teacher without the removed units, shown node by node in float64.
+
+Comes in: the teacher's graph, the student just removed from it, analysis and plan.  Goes out: a
+``Proof``.  The masked teacher and the student run side by side on the same random inputs, at the
+captured size with a batch of 2; each node's value on the kept rows must equal the student's.  At
+inexact nodes the teacher's norm, mean or softmax is restricted to the kept units.  Values are freed
+after their last use.  Knows nothing of training or files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from compressor.capture import Graph
+from compressor.labels import Labels
+from compressor.removal import Cut, Mask, lay, mask
+from compressor.rules import Value
+from compressor.types import Analysis, Plan, Proof
+
+TOLERANCE = 1e-9  # clean errors are near 1e-15, a wrong index shows above 1e-9 (docs/design.md)
+BATCH = 2
+
+aten = torch.ops.aten
+_CHECKS = (aten._assert_tensor_metadata.default, aten._assert_scalar.default)
+
+
+class _Run:
+    """One graph executed node by node in float64, keeping only values still needed."""
+
+    def __init__(self, graph: Graph, inputs: tuple[Tensor, ...]) -> None:
+        self.nodes = list(graph.program.graph.nodes)
+        self.values: dict[str, Any] = {}
+        self._tensors = graph.tensors
+        self._inputs = iter(inputs)
+        self._last = {}
+        for node in self.nodes:
+            for used in node.all_input_nodes:
+                self._last[used.name] = node.name
+
+    def step(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            value = _double(next(self._inputs))
+        elif node.op == "get_attr":
+            value = _double(self._tensors[str(node.target)].detach())
+        elif node.op == "output":
+            return fx.map_arg(node.args[0], lambda used: self.values[used.name])
+        elif node.target in _CHECKS:
+            return None
+        else:
+            args = _in_double(fx.map_arg(node.args, lambda used: self.values[used.name]))
+            kwargs = _in_double(fx.map_arg(node.kwargs, lambda used: self.values[used.name]))
+            value = node.target(*args, **kwargs)  # type: ignore[operator]
+        self.values[node.name] = value
+        return value
+
+    def release(self, node: fx.Node) -> None:
+        """Forget values that no later node reads."""
+        for used in (*node.all_input_nodes, node):
+            if self._last.get(used.name, used.name) == node.name:
+                self.values.pop(used.name, None)
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor.clone()
+
+
+def _in_double(arguments: Any) -> Any:
+    """Floating dtypes among the constants become float64."""
+    if isinstance(arguments, torch.dtype):
+        return torch.float64 if arguments.is_floating_point else arguments
+    if isinstance(arguments, tuple | list):
+        return type(arguments)(_in_double(entry) for entry in arguments)
+    if isinstance(arguments, dict):
+        return {name: _in_double(entry) for name, entry in arguments.items()}
+    return arguments
+
+
+@contextlib.contextmanager
+def _double_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def prove(
+    graph: Graph, student: Graph, analysis: Analysis, plan: Plan, *, seed: int = 0
+) -> Proof:
+    """Compare the masked teacher with the student at every node.
+
+    ``student`` must be the direct result of ``remove`` (values unchanged).  A difference does not
+    raise: ``passed`` is false and ``first_wrong`` names the node.
+    """
+    cut = lay(graph, analysis, plan)
+    inputs = random_inputs(graph, seed)
+    before = graph.copy().eval() if graph.training else graph
+    smaller = student.copy().eval() if student.training else student
+    with torch.no_grad(), _double_by_default():
+        comparison = _Comparison(graph.batch_hint, cut)
+        masked_output = comparison.run(mask(before, analysis, plan), smaller, inputs)
+        moved = _moved(_run_whole(before, inputs), masked_output)
+    removed = {g.group for g in plan.groups if g.width < g.units}
+    exact = {group.id for group in analysis.groups if group.exact}
+    return Proof(
+        passed=comparison.first_wrong is None,
+        max_relative_error=comparison.worst,
+        tolerance=TOLERANCE,
+        nodes_compared=comparison.compared,
+        moved=moved,
+        exact_groups=len(removed & exact),
+        inexact_groups=len(removed - exact),
+        exact_error=comparison.worst_exact,
+        inexact_nodes=comparison.restricted,
+        first_wrong=comparison.first_wrong,
+    )
+
+
+def random_inputs(graph: Graph, seed: int) -> tuple[Tensor, ...]:
+    """Seeded normal inputs at the captured size; integer inputs are taken as captured."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for example in graph.example_inputs:
+        if example.is_floating_point():
+            shape = (BATCH, *example.shape[1:])
+            found.append(torch.randn(shape, generator=generator, dtype=torch.float64))
+        else:
+            found.append(example[:BATCH])
+    return tuple(found)
+
+
+def _run_whole(graph: Graph, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    run = _Run(graph, inputs)
+    result: Any = None
+    for node in run.nodes:
+        result = run.step(node)
+        run.release(node)
+    return _tensors(result)
+
+
+def _moved(original: list[Tensor], masked: list[Tensor]) -> float:
+    """Largest change of an output against the largest original output."""
+    moved = 0.0
+    for a, b in zip(original, masked, strict=True):
+        if a.is_floating_point() and a.numel():
+            moved = max(moved, float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)))
+    return moved
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
+
+
+class _Comparison:
+    """The masked teacher beside the student."""
+
+    def __init__(self, batch_hint: int, cut: Cut) -> None:
+        self.batch_hint = batch_hint
+        self.cut = cut
+        self.compared = 0
+        self.restricted = 0
+        self.worst = 0.0
+        self.worst_exact = 0.0
+        self.first_wrong: str | None = None
+        self._tainted: set[str] = set()
+
+    def run(self, masked: Graph, student: Graph, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        """Step through both; returns the masked teacher's outputs."""
+        teacher, smaller = _Run(masked, inputs), _Run(student, inputs)
+        pending = iter(smaller.nodes)
+        by_name = {node.name: node for node in smaller.nodes}
+        result: Any = None
+        alive = True
+        for node in teacher.nodes:
+            twin = by_name.get(node.name)
+            inexact = self._is_inexact(node)
+            if inexact and twin is not None:
+                self.restricted += 1
+                result = self._step_restricted(teacher, smaller, node, twin)
+            else:
+                result = teacher.step(node)
+            if any(used.name in self._tainted for used in node.all_input_nodes) or inexact:
+                self._tainted.add(node.name)
+            if twin is not None and alive:
+                alive = self._follow(smaller, pending, node, result)
+            teacher.release(node)
+        return _tensors(result)
+
+    def _follow(
+        self, smaller: _Run, pending: Iterator[fx.Node], node: fx.Node, value: Any
+    ) -> bool:
+        """Run the student up to the same node and compare; false when it cannot go on."""
+        while True:
+            twin = next(pending)
+            try:
+                other = smaller.step(twin)
+            except (RuntimeError, IndexError, ValueError) as error:
+                self._blame(twin, f"the student cannot run it: {str(error).splitlines()[0]}")
+                self.worst = float("inf")
+                return False
+            if twin.name == node.name:
+                break
+            smaller.release(twin)
+        if node.op != "output":
+            self._compare(node, value, other)
+        smaller.release(twin)
+        return True
+
+    def _compare(self, node: fx.Node, value: Any, other: Any) -> None:
+        known = self.cut.labelling.nodes.get(node.name)
+        values = value if isinstance(value, tuple | list) else (value,)
+        others = other if isinstance(other, tuple | list) else (other,)
+        items = known if isinstance(known, tuple) else (known,)
+        for one, two, item in zip(values, others, items, strict=False):
+            if not isinstance(one, Tensor) or not isinstance(item, Value):
+                continue
+            self.compared += 1
+            error = self._error(one, two, item)
+            self.worst = max(self.worst, error)
+            if node.name not in self._tainted:
+                self.worst_exact = max(self.worst_exact, error)
+            if not error <= TOLERANCE:
+                self._blame(node, f"relative error {error:.2g}")
+
+    def _error(self, value: Tensor, other: Any, item: Value) -> float:
+        expected = self._gather(value, item)
+        if not isinstance(other, Tensor) or expected.shape != other.shape:
+            return float("inf")
+        if not expected.numel():
+            return 0.0
+        if not expected.is_floating_point():
+            return 0.0 if torch.equal(expected, other) else float("inf")
+        difference = (expected - other).abs()
+        same = (expected == other) | (expected.isnan() & other.isnan())  # masks hold infinities
+        worst = difference.masked_fill(same, 0.0).max()
+        scale = expected[expected.isfinite()].abs().max() if expected.isfinite().any() else worst
+        return float(worst / max(1.0, float(scale))) if not worst.isnan() else float("inf")
+
+    def _gather(self, value: Tensor, item: Value) -> Tensor:
+        """The kept rows of a full-size value."""
+        for dim, labels in enumerate(item.dims):
+            rows = self._rows(labels, value.shape[dim])
+            if rows is not None:
+                value = value.index_select(dim, torch.from_numpy(np.flatnonzero(rows)))
+        return value
+
+    def _scatter(self, value: Tensor, item: Value) -> Tensor:
+        """A value on kept rows put back into full size, zero elsewhere."""
+        for dim, labels in enumerate(item.dims):
+            rows = self.cut.rows(labels)
+            if rows is None:
+                continue
+            whole = fit_rows(rows, self.batch_hint, kept=value.shape[dim])
+            index = torch.from_numpy(np.flatnonzero(whole))
+            shape = list(value.shape)
+            shape[dim] = len(whole)
+            value = value.new_zeros(shape).index_copy(dim, index, value)
+        return value
+
+    def _rows(self, labels: Labels, size: int) -> Mask | None:
+        rows = self.cut.rows(labels)
+        return None if rows is None else fit_rows(rows, self.batch_hint, size=size)
+
+    def _is_inexact(self, node: fx.Node) -> bool:
+        entries = self.cut.labelling.record.inexact.get(node.name, ())
+        return any(self.cut.rows(labels) is not None for labels in entries)
+
+    def _step_restricted(
+        self, teacher: _Run, smaller: _Run, node: fx.Node, twin: fx.Node
+    ) -> Any:
+        """The teacher's own values on kept rows through the operator, put back into full size.
+
+        Constants such as normalized_shape are the student's: they count the kept rows.
+        """
+
+        def gathered(used: fx.Node) -> Any:
+            known = self.cut.labelling.nodes.get(used.name)
+            if isinstance(known, Value) and used.name in teacher.values:
+                return self._gather(teacher.values[used.name], known)
+            return smaller.values.get(used.name, teacher.values.get(used.name))
+
+        args = _in_double(fx.map_arg(twin.args, gathered))
+        kwargs = _in_double(fx.map_arg(twin.kwargs, gathered))
+        value = node.target(*args, **kwargs)  # type: ignore[operator]
+        known = self.cut.labelling.nodes[node.name]
+        if isinstance(known, tuple):
+            full = tuple(self._scatter(v, item) for v, item in zip(value, known, strict=True))
+        else:
+            full = self._scatter(value, known)
+        teacher.values[node.name] = full
+        return full
+
+    def _blame(self, node: fx.Node, text: str) -> None:
+        if self.first_wrong is None:
+            place = ", ".join(
+                part for part in (node.meta.get("where", ""), node.meta.get("source", "")) if part
+            )
+            self.first_wrong = f"{node.name} ({node.target}) {place}: {text}"
+
+
+def fit_rows(rows: Mask, hint: int, *, size: int | None = None, kept: int | None = None) -> Mask:
+    """Rows known at the batch hint, at the batch that really runs.
+
+    Give the full ``size`` that the dimension has, or the number of rows ``kept`` of it.  Only
+    dimensions that hold the batch as a factor (batch x heads) differ from the hint.
+    """
+    if size == len(rows) or kept == int(rows.sum()):
+        return rows
+    inner = len(rows) // hint
+    outer_batch = np.asarray(rows).reshape(hint, inner)
+    if (outer_batch == outer_batch[:1]).all():
+        pattern = outer_batch[0]
+        times = size // inner if size is not None else (kept or 0) // int(pattern.sum())
+        return np.tile(pattern, times)
+    pattern = np.asarray(rows).reshape(inner, hint)[:, 0]
+    times = size // inner if size is not None else (kept or 0) // int(pattern.sum())
+    return np.repeat(pattern, times)

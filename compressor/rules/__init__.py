@@ -1,0 +1,48 @@
+"""Operator rules: how labels pass through each operator, and which constants must be rewritten.
+
+    calls         what a rule sees and may say
+    registry      operator name -> rule
+    elementwise   pointwise, dropout, copies, gated linear units
+    contractions  linear, convolutions, matrix products, attention, embedding
+    norms         batch, instance, layer, RMS and group norm
+    reductions    sums, means, softmax, pooling
+    shapes        reshapes, permutations
+    joins         concatenation, splits, slices, padding, expansion
+    indexing      select, index, roll
+    creation      zeros, ones, arange
+
+An operator without a rule freezes everything it touches.
+"""
+
+from __future__ import annotations
+
+from compressor.rules import (
+    contractions,
+    creation,
+    elementwise,
+    indexing,
+    joins,
+    norms,
+    reductions,
+    shapes,
+)
+from compressor.rules.calls import Call, Record, UnsupportedCall, Value
+from compressor.rules.registry import find_rule, known_operators, rule
+
+__all__ = [
+    "Call",
+    "Record",
+    "UnsupportedCall",
+    "Value",
+    "contractions",
+    "creation",
+    "elementwise",
+    "find_rule",
+    "indexing",
+    "joins",
+    "known_operators",
+    "norms",
+    "reductions",
+    "rule",
+    "shapes",
+]

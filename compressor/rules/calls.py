@@ -1,0 +1,230 @@
+"""What a rule sees of one operator call, and what it may say about it.
+
+Comes in: a node of the captured graph, the labels of its operands.  Goes out, written into a
+``Record``: which constants must be rewritten when labelled dimensions shrink, where a norm or mean
+runs over removable units, which parameters read and write, what the call costs.  Knows nothing of
+groups, plans or tensors' values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import fx
+
+from compressor.labels import FIXED, RESERVED, Labels, Matrix, Units
+from compressor.types import Role
+
+Dims = tuple[Labels, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor as the analysis knows it: sizes (at the batch hint) and labels per dimension."""
+
+    node: fx.Node
+    shape: tuple[int, ...]
+    dims: Dims
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is a parameter or buffer, not something computed."""
+        return self.node.op == "get_attr"
+
+    def size_and_labels(self, dim: int) -> tuple[int, Labels]:
+        return self.shape[dim], self.dims[dim]
+
+
+Argument = Value | int | float | bool | str | None | Sequence["Argument"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A constant that becomes the number of kept rows of these labels."""
+
+    labels: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A hidden default that must keep the value it had in the teacher."""
+
+    value: float
+
+
+Rewrite = Kept | Pinned | None | tuple["Rewrite", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something is frozen."""
+
+    node: str
+    op: str
+    where: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Multiply-accumulates of one call: the product of sizes over one sample."""
+
+    where: str
+    sizes: tuple[tuple[int, Labels], ...]
+
+
+@dataclass(slots=True)
+class Record:
+    """Everything the rules said about a graph."""
+
+    units: Units = field(default_factory=Units)
+    reasons: list[Reason] = field(default_factory=list)
+    rewrites: dict[str, dict[str, Rewrite]] = field(default_factory=dict)
+    inexact: dict[str, list[Labels]] = field(default_factory=dict)
+    contracted: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    roles: dict[tuple[str, int], Role] = field(default_factory=dict)
+    work: list[Work] = field(default_factory=list)
+
+    def reason(self, node: fx.Node, text: str) -> int:
+        """The id that freezes by this reason; one id per node and text."""
+        meta = node.meta
+        entry = Reason(
+            node=node.name,
+            op=str(node.target),
+            where=meta.get("where", ""),
+            source=meta.get("source", ""),
+            text=text,
+        )
+        if self.reasons and self.reasons[-1] == entry:
+            return FIXED + len(self.reasons)
+        if FIXED + len(self.reasons) + 1 < RESERVED:
+            self.reasons.append(entry)
+        return FIXED + len(self.reasons)
+
+    def told(self, reason: int) -> Reason | None:
+        """The reason behind an id; None for kernel, batch and space dimensions."""
+        return self.reasons[reason - FIXED - 1] if reason > FIXED else None
+
+
+class Call:
+    """One operator call: its arguments bound by schema, and the statements a rule may make."""
+
+    def __init__(
+        self, node: fx.Node, arguments: Mapping[str, Argument], record: Record
+    ) -> None:
+        self.node = node
+        self.arguments = arguments
+        self.record = record
+        self.units = record.units
+        shape = node.meta.get("shape")
+        self.shape: tuple[int, ...] = shape if isinstance(shape, tuple) else ()
+
+    # -- arguments ----------------------------------------------------------------------------
+
+    def value(self, name: str) -> Value:
+        value = self.arguments[name]
+        if not isinstance(value, Value):
+            raise UnsupportedCall(f"{name} is not a tensor")
+        return value
+
+    def optional(self, name: str) -> Value | None:
+        value = self.arguments.get(name)
+        return value if isinstance(value, Value) else None
+
+    def values(self, name: str) -> tuple[Value, ...]:
+        entries = self.arguments[name]
+        if not isinstance(entries, Sequence):
+            raise UnsupportedCall(f"{name} is not a list of tensors")
+        return tuple(entry for entry in entries if isinstance(entry, Value))
+
+    def integer(self, name: str) -> int:
+        value = self.arguments[name]
+        if not isinstance(value, int):
+            raise UnsupportedCall(f"{name} is not an integer")
+        return value
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        value = self.arguments[name]
+        if isinstance(value, int):
+            return (value,)
+        if not isinstance(value, Sequence) or not all(isinstance(v, int) for v in value):
+            raise UnsupportedCall(f"{name} is not a list of integers")
+        return tuple(value)  # type: ignore[arg-type]
+
+    def dim(self, name: str, value: Value) -> int:
+        """A dimension argument, counted from the front."""
+        return self.integer(name) % max(1, len(value.shape))
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        """All tensors among the arguments, lists flattened."""
+        found: list[Value] = []
+        for argument in self.arguments.values():
+            if isinstance(argument, Value):
+                found.append(argument)
+            elif isinstance(argument, Sequence) and not isinstance(argument, str):
+                found.extend(entry for entry in argument if isinstance(entry, Value))
+        return tuple(found)
+
+    # -- statements ---------------------------------------------------------------------------
+
+    def reason(self, text: str) -> int:
+        return self.record.reason(self.node, text)
+
+    def unify(self, a: Labels, b: Labels, text: str = "is tied to a dimension that stays") -> None:
+        """Units of a and b go together, row by row; freezes what cannot be made equal."""
+        if a is not None or b is not None:
+            self.units.unify(a, b, self.reason(text))
+
+    def freeze(self, labels: Labels, text: str) -> None:
+        if labels is not None:
+            self.units.freeze(labels, self.reason(text))
+
+    def fix(self, *dims: Labels) -> None:
+        """Kernel and space dimensions: always kept, nothing worth reporting."""
+        for labels in dims:
+            self.units.freeze(labels, FIXED)
+
+    def split(self, labels: Labels, sizes: Sequence[int]) -> tuple[Labels, ...]:
+        if labels is None:
+            return (None,) * len(sizes)
+        return self.units.split(labels, sizes, self.reason("is split in a way labels cannot follow"))
+
+    def reshape(self, value: Value, shape: Sequence[int]) -> Dims:
+        reason = self.reason("is reshaped in a way labels cannot follow")
+        return self.units.reshape(value.dims, value.shape, shape, reason)
+
+    def rewrite(self, name: str, rewrite: Rewrite) -> None:
+        """This argument changes when the labelled rows shrink."""
+        self.record.rewrites.setdefault(self.node.name, {})[name] = rewrite
+
+    def pin(self, name: str, value: float) -> None:
+        """This argument's hidden default depends on a width; the teacher's value is kept."""
+        self.rewrite(name, Pinned(value))
+
+    def inexact(self, labels: Labels) -> None:
+        """A norm, mean, maximum or softmax runs over these units: zeroing is not removing."""
+        if labels is not None:
+            self.record.inexact.setdefault(self.node.name, []).append(labels)
+
+    def contract(self, name: str, dim: int) -> None:
+        """This operand is summed over ``dim``: a mask zeroes removed units where it is read."""
+        self.record.contracted.setdefault(self.node.name, []).append((name, dim))
+
+    def role(self, value: Value | None, dim: int, role: Role) -> None:
+        if value is not None and value.stored:
+            self.record.roles[(str(value.node.target), dim)] = role
+
+    def work(self, *sizes: tuple[int, Labels]) -> None:
+        """Multiply-accumulates: the product of these sizes (the batch counts as one sample)."""
+        self.record.work.append(Work(self.node.meta.get("where", ""), sizes))
+
+
+class UnsupportedCall(Exception):
+    """A rule meets a form of its operator that it does not cover: everything touched freezes."""
+
+
+def kept(labels: Labels) -> Rewrite:
+    return None if labels is None else Kept(labels)

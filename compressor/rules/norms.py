@@ -1,0 +1,56 @@
+"""Normalisations: statistics over kept dimensions pass units through, over removable ones are inexact."""
+
+from __future__ import annotations
+
+from compressor.rules.calls import Call, Dims, Kept, kept
+from compressor.rules.registry import rule
+
+
+@rule("aten.batch_norm", "aten.instance_norm")
+def batch_norm(call: Call) -> Dims:
+    value = call.value("input")
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        parameter = call.optional(name)
+        if parameter is not None:
+            call.unify(value.dims[1], parameter.dims[0], "normalises a dimension that stays")
+    if call.optional("running_mean") is None or call.arguments.get("training") is True:
+        # statistics of the input itself: over the batch (and space) only when those are all
+        for dim in (0, *range(2, len(value.shape))):
+            call.inexact(value.dims[dim])
+    return value.dims
+
+
+@rule("aten.layer_norm", "aten.rms_norm")
+def layer_norm(call: Call) -> Dims:
+    value = call.value("input")
+    shape = call.integers("normalized_shape")
+    first = len(value.shape) - len(shape)
+    for name in ("weight", "bias"):
+        parameter = call.optional(name)
+        if parameter is not None:
+            for offset in range(len(shape)):
+                call.unify(
+                    value.dims[first + offset],
+                    parameter.dims[offset],
+                    "normalises a dimension that stays",
+                )
+    for labels in value.dims[first:]:
+        call.inexact(labels)
+    if any(labels is not None for labels in value.dims[first:]):
+        call.rewrite("normalized_shape", tuple(kept(labels) for labels in value.dims[first:]))
+    return value.dims
+
+
+@rule("aten.group_norm")
+def group_norm(call: Call) -> Dims:
+    """Statistics per group: inexact over the channels of a group, exact over whole groups."""
+    value, groups = call.value("input"), call.integer("num_groups")
+    for name in ("weight", "bias"):
+        parameter = call.optional(name)
+        if parameter is not None:
+            call.unify(value.dims[1], parameter.dims[0], "normalises a dimension that stays")
+    group, channel = call.split(value.dims[1], (groups, value.shape[1] // groups))
+    call.inexact(channel)
+    if group is not None:
+        call.rewrite("num_groups", Kept(group))
+    return value.dims

@@ -1,0 +1,68 @@
+"""Reshapes and permutations: labels move with the elements; literal sizes are rewritten."""
+
+from __future__ import annotations
+
+from compressor.rules.calls import Call, Dims, kept
+from compressor.rules.registry import rule
+
+
+@rule("aten.view", "aten.reshape", "aten._unsafe_view")
+def view(call: Call) -> Dims:
+    value = call.value("self")
+    dims = call.reshape(value, call.shape)
+    name = "shape" if "shape" in call.arguments else "size"
+    call.rewrite(name, tuple(kept(labels) for labels in dims))
+    return dims
+
+
+@rule("aten.flatten", "aten.view_as", "aten.reshape_as")
+def flatten(call: Call) -> Dims:
+    return call.reshape(call.operands[0], call.shape)
+
+
+@rule("aten.unflatten")
+def unflatten(call: Call) -> Dims:
+    value = call.value("self")
+    dim = call.dim("dim", value)
+    dims = call.reshape(value, call.shape)
+    sizes = call.integers("sizes")
+    call.rewrite("sizes", tuple(kept(labels) for labels in dims[dim : dim + len(sizes)]))
+    return dims
+
+
+@rule("aten.permute")
+def permute(call: Call) -> Dims:
+    value = call.value("self")
+    return tuple(value.dims[dim] for dim in call.integers("dims"))
+
+
+@rule("aten.transpose", "aten.swapaxes")
+def transpose(call: Call) -> Dims:
+    value = call.operands[0]
+    first, second = ("dim0", "dim1") if "dim0" in call.arguments else ("axis0", "axis1")
+    a, b = call.dim(first, value), call.dim(second, value)
+    order = list(value.dims)
+    order[a], order[b] = order[b], order[a]
+    return tuple(order)
+
+
+@rule("aten.t", "aten.numpy_T")
+def reverse(call: Call) -> Dims:
+    return tuple(reversed(call.operands[0].dims))
+
+
+@rule("aten.unsqueeze")
+def unsqueeze(call: Call) -> Dims:
+    value = call.operands[0]
+    dim = call.integer("dim") % (len(value.shape) + 1)
+    return (*value.dims[:dim], None, *value.dims[dim:])
+
+
+@rule("aten.squeeze")
+def squeeze(call: Call) -> Dims:
+    """Dimensions of size one are never labelled, so dropping them drops no label."""
+    value = call.operands[0]
+    rank = len(value.shape)
+    wanted = call.integers("dim") if "dim" in call.arguments else range(rank)
+    gone = {dim % rank for dim in wanted if value.shape[dim % rank] == 1}
+    return tuple(labels for dim, labels in enumerate(value.dims) if dim not in gone)

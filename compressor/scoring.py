@@ -1,0 +1,196 @@
+"""Scores: one number per unit by a criterion; units with low scores go first.
+
+Comes in: a ``Graph``, its ``Analysis``, for some criteria batches of inputs and labels.  Goes out:
+``Scores``.  A criterion is a function ``(graph, analysis, batches) -> Scores``.  Knows nothing of
+budgets or costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from compressor.capture import Graph
+from compressor.errors import OptionError, PlanError
+from compressor.labelling import Labelling, Stored, label
+from compressor.labels import Matrix
+from compressor.types import Analysis, Role, Scores
+
+Batch = tuple[Tensor, Tensor | None]
+Batches = Iterable[Batch]
+Criterion = Callable[[Graph, Analysis, "Batches | None"], Scores]
+ScoringObjective = Callable[[Tensor, Tensor | None], Tensor]
+Floats = NDArray[np.float64]
+
+aten = torch.ops.aten
+
+
+def magnitude(graph: Graph, analysis: Analysis, batches: Batches | None = None) -> Scores:
+    """Norm of the weights that write and read a unit, each weight's norms relative to their mean.
+
+    The norm of a weight in front of a batch norm is that of the filter after it: |gamma| / sigma
+    times the filter's (Li et al. 2017 with the scale of Liu et al. 2017).  No data needed.
+    """
+    labelling = label(graph)
+    scales = _batch_norm_scales(graph)
+    tensors = graph.tensors
+    parts: list[Floats] = []
+    for item, dim, role in _members(labelling, ("writes", "reads")):
+        rows = labelling.rows(item.dims[dim])
+        assert rows is not None
+        weight = tensors[item.name].detach().double()
+        squares = weight.square().sum(dim=[d for d in range(weight.ndim) if d != dim])
+        if role == "writes" and item.name in scales:
+            squares = squares * scales[item.name].square()
+        parts.append(np.sqrt(_per_unit(squares.cpu().numpy(), rows, len(labelling.group_of))))
+    return _mean_of_members("magnitude", analysis, labelling, parts)
+
+
+def taylor(objective: ScoringObjective) -> Criterion:
+    """First-order change of ``objective`` when a unit goes, read on the consumer side.
+
+    |sum over the slices that read the unit of weight x gradient|, averaged over batches (Molchanov
+    et al. 2019; why the consumer side: in front of a train-mode batch norm the writer's sum is zero
+    by scale invariance).  The graph runs in evaluation mode.
+    """
+
+    def criterion(graph: Graph, analysis: Analysis, batches: Batches | None = None) -> Scores:
+        if batches is None:
+            raise OptionError("the criterion taylor needs data: give --data, or use magnitude")
+        labelling = label(graph)
+        consumers = list(_consumers(labelling))
+        total = np.zeros(len(labelling.group_of))
+        working = graph.copy()
+        tensors = working.tensors
+        wanted = {item.name: tensors[item.name].requires_grad_(True) for item, _ in consumers}
+        for inputs, labels in batches:
+            loss = objective(working(inputs), labels)
+            slopes = dict(
+                zip(wanted, torch.autograd.grad(loss, list(wanted.values())), strict=True)
+            )
+            total += _consumer_change(labelling, consumers, wanted, slopes)
+        return _by_group("taylor", analysis, labelling, total)
+
+    return criterion
+
+
+def answer_objective(outputs: Tensor, labels: Tensor | None) -> Tensor:
+    """Cross-entropy with the labels; without labels, with the network's own answers."""
+    return F.cross_entropy(outputs, outputs.argmax(dim=1).detach() if labels is None else labels)
+
+
+def score(
+    graph: Graph,
+    analysis: Analysis,
+    criterion: Criterion = magnitude,
+    batches: Batches | None = None,
+) -> Scores:
+    """Scores of every unit of every group.  Raises PlanError for another network's analysis."""
+    if graph.fingerprint != analysis.fingerprint:
+        raise PlanError(f"the analysis is of another structure than {graph.architecture}")
+    return criterion(graph, analysis, batches)
+
+
+# -- members -----------------------------------------------------------------------------------
+
+
+def _members(labelling: Labelling, roles: tuple[Role, ...]) -> Iterator[tuple[Stored, int, Role]]:
+    """Trained parameter dimensions that hold units in one of these roles."""
+    for item in labelling.stored:
+        for dim, labels in enumerate(item.dims):
+            names = (item.name, *item.aliases)
+            role = next(
+                (r for n in names if (r := labelling.record.roles.get((n, dim)))), "carries"
+            )
+            if item.trained and role in roles and labelling.rows(labels) is not None:
+                yield item, dim, role
+
+
+def _consumers(labelling: Labelling) -> Iterator[tuple[Stored, int]]:
+    """What reads each unit; for units that no weight reads, what carries them."""
+    reading = list(_members(labelling, ("reads",)))
+    read = np.zeros(len(labelling.group_of), dtype=bool)
+    for item, dim, _ in reading:
+        rows = labelling.rows(item.dims[dim])
+        read[rows] = True
+        yield item, dim
+    for item, dim, _ in _members(labelling, ("carries", "writes")):
+        rows = labelling.rows(item.dims[dim])
+        assert rows is not None
+        if not read[rows[rows > 0]].all():
+            yield item, dim
+
+
+def _consumer_change(
+    labelling: Labelling,
+    consumers: list[tuple[Stored, int]],
+    weights: dict[str, Tensor],
+    slopes: dict[str, Tensor],
+) -> Floats:
+    change = np.zeros(len(labelling.group_of))
+    for item, dim in consumers:
+        product = (weights[item.name].detach() * slopes[item.name]).double()
+        sums = product.sum(dim=[d for d in range(product.ndim) if d != dim])
+        rows = labelling.rows(item.dims[dim])
+        assert rows is not None
+        change += _per_unit(sums.cpu().numpy(), rows, len(change))
+    return np.abs(change)
+
+
+def _per_unit(rows_value: Floats, rows: Matrix, count: int) -> Floats:
+    """Sum of the values of the rows that each global unit belongs to; entry 0 is meaningless."""
+    total = np.zeros(count)
+    for column in range(rows.shape[1]):
+        total += np.bincount(rows[:, column], weights=rows_value, minlength=count)
+    return total
+
+
+def _batch_norm_scales(graph: Graph) -> dict[str, Tensor]:
+    """Weight name -> |gamma| / sigma of the batch norm that alone reads the layer's output."""
+    tensors = graph.tensors
+    scales = {}
+    for node in graph.program.graph.find_nodes(op="call_function", target=aten.batch_norm.default):
+        layer, gamma, _, _, variance = node.args[:5]
+        weight = layer.args[1] if len(layer.args) > 1 else None
+        if len(layer.users) != 1 or getattr(weight, "op", "") != "get_attr":
+            continue
+        sigma = (tensors[str(variance.target)].detach().double() + node.args[7]).sqrt()
+        gain = tensors[str(gamma.target)].detach().double().abs() if gamma is not None else 1.0
+        scales[str(weight.target)] = gain / sigma
+    return scales
+
+
+# -- assembling --------------------------------------------------------------------------------
+
+
+def _mean_of_members(
+    criterion: str, analysis: Analysis, labelling: Labelling, parts: list[Floats]
+) -> Scores:
+    """Each member's norms relative to their mean inside the group, averaged over members."""
+    groups = labelling.group_of
+    total, members = np.zeros(len(groups)), np.zeros(len(groups))
+    inside = groups >= 0
+    sizes = np.bincount(groups[inside])
+    for part in parts:
+        sums = np.bincount(groups[inside], weights=part[inside], minlength=len(sizes))
+        means = (sums / sizes)[groups[inside]]
+        touched = means > 0
+        relative = np.divide(part[inside], means, out=np.zeros_like(means), where=touched)
+        total[inside] += relative
+        members[inside] += touched
+    return _by_group(criterion, analysis, labelling, total / np.maximum(members, 1))
+
+
+def _by_group(
+    criterion: str, analysis: Analysis, labelling: Labelling, values: Floats
+) -> Scores:
+    found = tuple(
+        tuple(values[labelling.group_of == index].tolist())
+        for index in range(len(labelling.groups))
+    )
+    return Scores(criterion=criterion, fingerprint=analysis.fingerprint, values=found)

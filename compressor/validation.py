@@ -1,0 +1,141 @@
+"""Validation while training: one fixed set of images, the teacher's answers known beforehand.
+
+In: graphs and images.  Out: one ``Validation`` per question.  Knows nothing of optimisers; time
+comes from the caller's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compressor.acceleration import Clock
+from compressor.capture import Graph
+from compressor.data import Images
+from compressor.errors import DataError
+from compressor.evaluation import accuracy, agreement, evaluate
+from compressor.objectives import label_loss, logit_divergence
+from compressor.types import Preprocessing
+
+# Below this a metric may be luck, and halving it says nothing.
+_TELLING_METRIC = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """How the averaged weights did on the validation images after ``done_share`` of the run.
+
+    ``loss``: divergence from the teacher at temperature 1, or cross-entropy without a teacher.
+    """
+
+    done_share: float
+    seconds: float  # since the run began
+    loss: float
+    accuracy: float | None
+    agreement: float | None
+
+    @property
+    def metric(self) -> float:
+        """What decides: accuracy where there are labels, else agreement with the teacher."""
+        return self.accuracy if self.accuracy is not None else (self.agreement or 0.0)
+
+    def better_than(self, other: Validation) -> bool:
+        """A higher metric, or the same one at a lower loss."""
+        return (self.metric, -self.loss) > (other.metric, -other.loss)
+
+    def diverged_from(self, best: Validation) -> str | None:
+        """Why training cannot go on from here, or None."""
+        if self.loss != self.loss or self.loss == float("inf"):
+            return "the validation loss is not finite"
+        if best.metric >= _TELLING_METRIC and self.metric < 0.5 * best.metric:
+            return f"the validation metric fell from {best.metric:.3f} to {self.metric:.3f}"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validator:
+    """Asks graphs about the same images."""
+
+    images: Images
+    preprocessing: Preprocessing
+    teacher_logits: Tensor | None
+    use_labels: bool
+    batch_size: int
+    memory_format: torch.memory_format
+
+    def validate(self, graph: Graph, *, done_share: float, seconds: float) -> Validation:
+        logits = evaluate(
+            graph,
+            self.images,
+            self.preprocessing,
+            self.batch_size,
+            memory_format=self.memory_format,
+        )
+        labels = self.images.labels if self.use_labels else None
+        if self.teacher_logits is not None:
+            loss = float(logit_divergence(logits, self.teacher_logits, 1.0))
+        elif labels is not None:
+            loss = float(label_loss(logits, labels))
+        else:
+            loss = 0.0
+        known = self.teacher_logits
+        return Validation(
+            done_share=done_share,
+            seconds=seconds,
+            loss=loss,
+            accuracy=accuracy(logits, labels) if labels is not None else None,
+            agreement=agreement(logits, known) if known is not None else None,
+        )
+
+
+def make_validator(
+    images: Images,
+    preprocessing: Preprocessing,
+    teacher: Graph | None,
+    *,
+    use_labels: bool,
+    batch_size: int,
+    memory_format: torch.memory_format = torch.contiguous_format,
+    seconds: float | None = None,
+    clock: Clock,
+) -> Validator:
+    """At most 1,000 images, or what a teacher answers in ``seconds``, as a fixed sample.
+
+    The sample is the same whatever the run's seed, so runs compare.  Raises DataError where there
+    are no images, or where neither labels nor a teacher could judge an answer.
+    """
+    labelled = use_labels and images.labels is not None
+    if teacher is None and not labelled:
+        raise DataError("validation needs labels or a teacher: give labelled images or a teacher")
+    most = min(len(images.pixels), 1000)
+    if not most:
+        raise DataError("there are no validation images: give more images, or a val/ folder")
+    order = torch.randperm(len(images.pixels), generator=torch.Generator().manual_seed(0))
+    sample = pick(images, order[:most])
+    parts: list[Tensor] = []
+    begin, count = clock(), most
+    while teacher is not None:
+        part = pick(sample, slice(len(parts) * batch_size, (len(parts) + 1) * batch_size))
+        parts.append(
+            evaluate(teacher, part, preprocessing, batch_size, memory_format=memory_format)
+        )
+        count = min(len(parts) * batch_size, most)
+        spent = clock() - begin
+        if count == most or (seconds is not None and spent + spent / len(parts) > seconds):
+            break
+    return Validator(
+        images=pick(sample, slice(count)),
+        preprocessing=preprocessing,
+        teacher_logits=torch.cat(parts) if parts else None,
+        use_labels=labelled,
+        batch_size=batch_size,
+        memory_format=memory_format,
+    )
+
+
+def pick(images: Images, rows: Tensor | slice) -> Images:
+    """These images, with their labels."""
+    labels = images.labels
+    return Images(pixels=images.pixels[rows], labels=labels[rows] if labels is not None else None)
