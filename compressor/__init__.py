@@ -1,0 +1,121 @@
+"""compressor: a trained network goes in, a physically smaller trained network comes out.
+
+Modules, in the order a network passes through them:
+
+    errors         what is refused, and the exit status it ends in
+    types          the plain values between stages
+    files          files written whole or not at all
+    checkpoints    weight files, read without running anything in them
+    archives       .pt2 archives, scanned before they are loaded
+    architectures  an architecture by name
+    fitting        weights beside an architecture, differences named
+    recognition    an architecture by keys and shapes
+    preprocessing  from a picture to the network's input
+    loading        a file becomes a Teacher
+    folders        pictures of a folder, decoded
+    splitting      seeded splits
+    synthetic      pictures made or bundled
+    augmentation   random crops, flips and shifts
+    data           images in memory, and batches of them
+    labels         the label algebra: which units an element depends on
+    rules          how labels pass through each operator
+    graphs         a network becomes a Graph: capture
+    labelling      one pass of the rules over a graph
+    analysis       groups, frozen dimensions with reasons, cost terms
+    scoring        a number per unit
+    costs          what a choice of kept units costs
+    ranking        the order in which units go
+    widths         how many units each group keeps
+    planning       the plan
+    removal        mask and remove
+    proof          masked teacher and student, node by node
+    evaluation     accuracy and agreement
+    refitting      repair: values refitted without gradients
+    objectives     what training minimises
+    features       node values seen while training
+    optimisation   optimiser, schedule, averaged weights
+    pacing         how much of a run is over
+    validation     which weights are best
+    acceleration   which precision and layout trains fastest
+    training       one training step on accelerate
+    distillation   the training loop
+    recipes        named tuples of phases
+    runs           the run folder
+    building       the pipeline
+    console        what a person sees on the terminal
+    cli            the command line
+
+Public names are listed below and loaded when first used, so that ``import compressor`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compressor.analysis import analyze
+    from compressor.building import build
+    from compressor.distillation import distill
+    from compressor.graphs import Graph, capture
+    from compressor.loading import Teacher, load
+    from compressor.planning import plan
+    from compressor.proof import prove
+    from compressor.refitting import repair
+    from compressor.removal import mask, remove
+    from compressor.scoring import magnitude, score, taylor
+    from compressor.types import Analysis, Budget, Plan, Proof, Scores
+
+_HOMES = {
+    "Analysis": "types",
+    "Budget": "types",
+    "Graph": "graphs",
+    "Plan": "types",
+    "Proof": "types",
+    "Scores": "types",
+    "Teacher": "loading",
+    "analyze": "analysis",
+    "build": "building",
+    "capture": "graphs",
+    "distill": "distillation",
+    "load": "loading",
+    "magnitude": "scoring",
+    "mask": "removal",
+    "plan": "planning",
+    "prove": "proof",
+    "remove": "removal",
+    "repair": "refitting",
+    "score": "scoring",
+    "taylor": "scoring",
+}
+
+__all__ = [
+    "Analysis",
+    "Budget",
+    "Graph",
+    "Plan",
+    "Proof",
+    "Scores",
+    "Teacher",
+    "analyze",
+    "build",
+    "capture",
+    "distill",
+    "load",
+    "magnitude",
+    "mask",
+    "plan",
+    "prove",
+    "remove",
+    "repair",
+    "score",
+    "taylor",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'compressor' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"compressor.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

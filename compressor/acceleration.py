@@ -7,6 +7,7 @@ caller's clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -16,8 +17,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
 
-from compressor.capture import Graph
 from compressor.evaluation import device_of, evaluating, logits_of
+from compressor.graphs import Graph
 
 MixedPrecision = Literal["no", "bf16"]
 Clock = Callable[[], float]
@@ -75,34 +76,41 @@ def choose(
     """
     begin, rejected = clock(), []
     runs: dict[str, Callable[[Tensor], float]] = {}
-    fastest: dict[str, float] = {}
+    rates: dict[str, float] = {}
     small = pixels[: max(2, len(pixels) // 16)]
     for candidate in candidates:
-        try:
-            run = _timed_step(student, teacher, candidate, clock)
-            run(small)  # the first call allocates and plans
-            fastest[candidate.name] = run(small)
-            runs[candidate.name] = run
-        except RuntimeError as error:
-            rejected.append(f"{candidate.name} cannot run this network ({_first_line(error)})")
+        if candidate.mixed_precision == "bf16" and not _computes_bf16(device_of(student)):
+            rejected.append("bf16 not tried: this processor has no instructions for it")
+        elif runs and clock() - begin > seconds / 2:
+            rejected.append(f"{candidate.name} not tried: the others took the time")
+        else:
+            try:
+                run = _timed_step(student, teacher, candidate, clock)
+                run(small)  # the first call allocates and plans
+                rates[candidate.name] = len(small) / run(small)
+                runs[candidate.name] = run
+            except RuntimeError as error:
+                reason = _first_line(error)
+                rejected.append(f"{candidate.name} cannot run this network ({reason})")
     if not runs:
-        return Acceleration(note="; ".join(rejected) + "; trained in plain float32")
-    limit = _HOPELESS * min(fastest.values())
-    small_rates = {name: len(small) / seconds_ for name, seconds_ in fastest.items()}
-    best = {name: float("inf") for name, seconds_ in fastest.items() if seconds_ <= limit}
-    for turn in range(_ROUNDS + 1):  # in turns, so that a busy moment meets all
+        return Acceleration(note="; ".join([*rejected, "trained in plain float32"]))
+    limit = max(rates.values()) / _HOPELESS
+    best = {name: math.inf for name, rate in rates.items() if rate >= limit}
+    expected = sum(len(pixels) / rates[name] for name in best)
+    for turn in range(_ROUNDS + 1):  # in turns, so that a busy moment meets all; the first warms up
+        if len(best) == 1 or clock() - begin + expected > seconds:
+            break
+        round_begin = clock()
         for name in best:
             taken = runs[name](pixels)
             best[name] = min(best[name], taken) if turn else best[name]
-        spent = clock() - begin
-        if turn and spent + spent / (turn + 1) > seconds:
-            break
-    rates = small_rates | {name: len(pixels) / taken for name, taken in best.items()}
+        expected = clock() - round_begin
+    rates |= {name: len(pixels) / taken for name, taken in best.items() if taken < math.inf}
     offered = {c.name: c for c in candidates if c.name in best}
-    return _decide(offered, rates, rejected)
+    return decide(offered, rates, rejected)
 
 
-def _decide(
+def decide(
     offered: dict[str, Acceleration], rates: dict[str, float], rejected: list[str]
 ) -> Acceleration:
     """The simplest candidate that no other beats by what makes its own price worth paying."""
@@ -131,7 +139,7 @@ def _timed_step(
     device = device_of(student)
     for graph in (learner, reference):
         if graph is not None:
-            graph.to(memory_format=how.memory_format)  # type: ignore[call-overload]
+            graph.to(memory_format=how.memory_format)
     enabled = how.mixed_precision == "bf16"
 
     def run(pixels: Tensor) -> float:
@@ -142,7 +150,7 @@ def _timed_step(
                 with evaluating(reference):
                     logits_of(reference(inputs))
             loss = logits_of(learner(inputs)).float().square().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         for parameter in learner.parameters():
@@ -150,6 +158,13 @@ def _timed_step(
         return max(clock() - start, 1e-9)
 
     return run
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether there are instructions for it: without them a trial alone costs many seconds."""
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type != "cuda" or torch.cuda.is_bf16_supported()
 
 
 def _first_line(error: RuntimeError) -> str:

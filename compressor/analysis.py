@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.capture import Graph
+from compressor.graphs import Graph
 from compressor.labelling import Labelling, Stored, frozen_reason, label
 from compressor.labels import Labels, Matrix
 from compressor.planning import spans
@@ -24,6 +24,7 @@ from compressor.types import (
     Group,
     Member,
     ModelFacts,
+    Role,
 )
 
 FORMAT = 1
@@ -87,7 +88,7 @@ def _members(labelling: Labelling) -> list[list[Member]]:
             groups = labelling.group_of[rows]
             names = (item.name, *item.aliases)
             roles = [labelling.record.roles.get((name, dim)) for name in names]
-            role = next((role for role in roles if role is not None), "carries")
+            role: Role = next((role for role in roles if role is not None), "carries")
             for index in np.unique(groups[groups >= 0]):
                 touched = np.flatnonzero((groups == index).any(axis=1))
                 found[index].append(
@@ -98,10 +99,11 @@ def _members(labelling: Labelling) -> list[list[Member]]:
 
 def _prunable(labelling: Labelling, item: Stored) -> tuple[NDArray[np.bool_], ...]:
     """Per dimension, which rows belong to a group."""
-    found = []
+    found: list[NDArray[np.bool_]] = []
     for size, labels in zip(item.shape, item.dims, strict=True):
         rows = labelling.rows(labels)
-        found.append(np.zeros(size, dtype=bool) if rows is None else (rows > 0).any(axis=1))
+        whole = np.zeros(size, dtype=bool)
+        found.append(whole if rows is None else np.asarray((rows > 0).any(axis=1)))
     return tuple(found)
 
 
@@ -110,7 +112,9 @@ def _prunable_share(labelling: Labelling) -> float:
     total = staying = 0.0
     for item in labelling.stored:
         if item.trained:
-            shares = [float(rows.mean()) if rows.size else 0.0 for rows in _prunable(labelling, item)]
+            shares = [
+                float(rows.mean()) if rows.size else 0.0 for rows in _prunable(labelling, item)
+            ]
             total += prod(item.shape)
             staying += prod(item.shape) * prod(1.0 - share for share in shares)
     return 1.0 - staying / total if total else 0.0

@@ -1,7 +1,7 @@
 """Reading ``.pt2`` archives (exported programs) without running anything they carry.
 
-Comes in: a file.  Goes out: a ``torch.export.ExportedProgram``, or a ``LoadError``.  Knows nothing of
-graphs, plans or data.
+Comes in: a file.  Goes out: a ``torch.export.ExportedProgram``, or a ``LoadError``.  Knows nothing
+of graphs, plans or data.
 
 torch's own loader may unpickle constants, weights, custom objects and sample inputs, loads compiled
 libraries, and evaluates size expressions as Python.  So the archive is read once into memory and
@@ -43,14 +43,20 @@ OPERATOR = re.compile(
     r"torch\.ops\.[a-z]\w*\.[a-z_]\w*(\.\w+)?|torch\.sym_\w+|(_operator|math)\.[a-z]\w*"
 )
 SYMBOL = re.compile(r"(s|u|zuf|us)\d+")
+SYMBOL_OR_NUMBER = re.compile(rf"{SYMBOL.pattern}|-?\d+(\.\d*)?(e[+-]?\d+)?")
 SIZE_FUNCTIONS = frozenset(
-    "Max Min Mod PythonMod FloorDiv CeilDiv CleanDiv ModularIndexing IntTrueDiv FloatTrueDiv"
-    " TruncToInt FloorToInt CeilToInt RoundToInt ToFloat PowByNatural Where Eq Ne Lt Le Gt Ge"
-    " And Or Not Abs Identity floor ceiling true false oo int_oo".split()
-)
+    (
+        "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "ModularIndexing",
+        "IntTrueDiv", "FloatTrueDiv", "TruncToInt", "FloorToInt", "CeilToInt", "RoundToInt",
+        "ToFloat", "PowByNatural", "Where", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not",
+        "Abs", "Identity", "floor", "ceiling", "true", "false", "oo", "int_oo",
+        "Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Equality", "Unequality",
+        "LessThan", "StrictLessThan", "GreaterThan", "StrictGreaterThan",
+    )
+)  # fmt: skip
 ARITHMETIC = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Call, ast.Name,
-    ast.Constant, ast.Load, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
+    ast.Constant, ast.keyword, ast.Load, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
 
 
@@ -208,15 +214,22 @@ def is_arithmetic(expression: object) -> bool:
     for node in ast.walk(tree):
         if not isinstance(node, ARITHMETIC):
             return False
-        if isinstance(node, ast.Constant) and not isinstance(node.value, int | float):
+        if isinstance(node, ast.Constant) and not _is_plain(node.value):
             return False
-        if isinstance(node, ast.Call) and (node.keywords or not isinstance(node.func, ast.Name)):
+        if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name):
             return False
         if isinstance(node, ast.Name) and not (
             SYMBOL.fullmatch(node.id) or node.id in SIZE_FUNCTIONS
         ):
             return False
     return True
+
+
+def _is_plain(value: object) -> bool:
+    """A number, or a text that stays one symbol or number should sympy evaluate it."""
+    if isinstance(value, str):
+        return SYMBOL_OR_NUMBER.fullmatch(value) is not None
+    return isinstance(value, int | float)
 
 
 def _check_sample_inputs(path: Path, content: bytes) -> None:

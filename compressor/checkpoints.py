@@ -1,8 +1,8 @@
 """Reading weight files safely.
 
-Comes in: a path to ``.pt .pth .th .safetensors`` (or whatever ``torch.save`` wrote).  Goes out: named
-float32 tensors on the CPU, or a pickled module where the caller trusts the file.  Knows nothing of
-architectures.
+Comes in: a path to ``.pt .pth .th .safetensors`` (or whatever ``torch.save`` wrote).  Goes out:
+named float32 tensors on the CPU, or a pickled module where the caller trusts the file.  Knows
+nothing of architectures.
 """
 
 from __future__ import annotations
@@ -147,7 +147,9 @@ def _why_unreadable(path: Path, error: Exception, trusted: bool) -> str:
         return f"{path}: a TorchScript archive; load it in Python and {SAVE_A_STATE_DICT}"
     # Texts of torch's restricted unpickler for whole files of other kinds come as load keys.
     if not trusted and isinstance(error, pickle.UnpicklingError):
-        found = re.search(r"GLOBAL ([\w.]+)", text) or re.search(r"[Tt]ype[^\w]+([\w.]+\.\w+)", text)
+        found = re.search(r"GLOBAL ([\w.]+)", text) or re.search(
+            r"[Tt]ype[^\w]+([\w.]+\.\w+)", text
+        )
         if found or "Unsupported" in text or "unsafe" in text.lower():
             if "Unsupported operand" in text and not found:
                 return f"{path}: not a checkpoint, or a damaged one; {SAVE_A_STATE_DICT}"
@@ -174,9 +176,7 @@ def _unwrap(
     if isinstance(raw, nn.Module):
         return {}, raw, ("the file holds a pickled module, unpickled as it was said to be trusted",)
     if not isinstance(raw, Mapping) or not raw:
-        raise LoadError(
-            f"{path}: holds {_article(raw)}, no named weights; {SAVE_A_STATE_DICT}"
-        )
+        raise LoadError(f"{path}: holds {_article(raw)}, no named weights; {SAVE_A_STATE_DICT}")
     if all(isinstance(name, str) and isinstance(value, Tensor) for name, value in raw.items()):
         return raw, None, ()
     for key in WRAPPERS:

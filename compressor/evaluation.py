@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compressor.capture import Graph
 from compressor.data import Images, normalise
 from compressor.errors import DataError, InputError
+from compressor.graphs import Graph
 from compressor.types import Preprocessing
 
 

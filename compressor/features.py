@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from compressor.capture import Graph
 from compressor.errors import OptionError
 from compressor.evaluation import logits_of
+from compressor.graphs import Graph
 from compressor.objectives import kept_rows
 
 aten = torch.ops.aten

@@ -1,8 +1,8 @@
 """One forward pass over the graph: every dimension of every value gets its labels.
 
-Comes in: a ``Graph``.  Goes out: a ``Labelling``: the labels of every node, what the rules recorded,
-and the groups as arrays of units.  Computed anew wherever it is needed (about 0.1 s); it holds fx
-nodes and never leaves the process.  ``analysis`` turns it into the plain ``Analysis``.
+Comes in: a ``Graph``.  Goes out: a ``Labelling``: the labels of every node, what the rules
+recorded, and the groups as arrays of units.  Computed anew wherever it is needed (about 0.1 s); it
+holds fx nodes and never leaves the process.  ``analysis`` turns it into the plain ``Analysis``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx, nn
 
-from compressor.capture import Graph
+from compressor.graphs import Graph
 from compressor.labels import ALWAYS, FIXED, Labels, Matrix
-from compressor.rules import Call, Record, UnsupportedCall, Value, find_rule
+from compressor.rules import Call, Record, UnsupportedCallError, Value, find_rule
 from compressor.rules.calls import Argument, Dims
 
 Known = Value | tuple[Value, ...]
@@ -65,12 +65,12 @@ class Labelling:
         rows = self.rows(labels)
         if rows is None:
             return None
-        stays = keep[rows].all(axis=1)
+        stays = np.asarray(keep[rows].all(axis=1))
         return None if stays.all() else stays
 
 
 def label(graph: Graph) -> Labelling:
-    """Run every node's rule once, in order, then collect units with the same members into groups."""
+    """Run every node's rule once, in order, then collect units of the same members in groups."""
     record = Record()
     stored = _label_stored(graph, record)
     by_name = {name: item for item in stored for name in (item.name, *item.aliases)}
@@ -142,10 +142,9 @@ def _label_node(
         return None
     if node.target is operator.getitem and isinstance(nodes.get(_name(node.args[0])), tuple):
         return nodes[_name(node.args[0])][node.args[1]]  # type: ignore[index]
-    if not isinstance(shape, tuple | list) or not _values((node.args, node.kwargs), nodes):
-        # arithmetic on symbolic sizes, assertions, and tensors made from sizes alone
-        if not (isinstance(shape, tuple) and find_rule(node)):
-            return _unlabelled(node, shape)
+    made_from_sizes = not _values((node.args, node.kwargs), nodes)
+    if not isinstance(shape, tuple | list) or (made_from_sizes and find_rule(node) is None):
+        return _unlabelled(node, shape)  # arithmetic on sizes, assertions, tables of positions
     return _apply_rule(node, shape, nodes, record)
 
 
@@ -186,10 +185,10 @@ def _apply_rule(node: fx.Node, shape: Any, nodes: dict[str, Known], record: Reco
     shapes: tuple[tuple[int, ...], ...] = tuple(shape) if several else (shape,)
     try:
         if found is None:
-            raise UnsupportedCall("no rule is known for this operator")
+            raise UnsupportedCallError("no rule is known for this operator")
         answer = found(call)
         results: Sequence[Dims] = answer if several else (answer,)  # type: ignore[assignment]
-    except UnsupportedCall as refusal:
+    except UnsupportedCallError as refusal:
         results = _freeze_everything(call, shapes, str(refusal))
     values = []
     for size, dims in zip(shapes, results, strict=False):
@@ -209,9 +208,11 @@ def _freeze_everything(
         for labels in operand.dims:
             call.freeze(labels, text)
     return tuple(
-        tuple(np.full((size, 1), reason, dtype=np.int64) if size > 1 else None for size in shape)
+        tuple(
+            np.full((size, 1), reason, dtype=np.int64) if size > 1 else None
+            for size in shape or ()  # an absent result keeps its place
+        )
         for shape in shapes
-        if shape is not None
     )
 
 
@@ -281,6 +282,8 @@ def _collect_groups(
         return (), single
     unit, where, count = (np.concatenate(parts) for parts in (ids, places, counts))
     leaves, inverse = np.unique(unit, return_inverse=True)
+    if not leaves.size:  # everything is frozen
+        return (), single
     signature = np.zeros(len(leaves), dtype=np.uint64)
     np.add.at(signature, inverse, _mixed(where.astype(np.uint64) << np.uint64(32), count))
     first = np.full(len(leaves), np.iinfo(np.int64).max)
@@ -322,5 +325,5 @@ def _inexact_units(record: Record) -> Matrix:
 
 
 def frozen_reason(labelling: Labelling, rows: Matrix) -> int:
-    """The reason id of raw label rows that belong to no group; FIXED where there is none to tell."""
+    """The reason id of raw label rows that belong to no group; FIXED: none to tell."""
     return labelling.record.units.reason(rows) or FIXED

@@ -1,11 +1,11 @@
 """The label algebra: which removable units every element of a dimension depends on.
 
-A *unit* is an integer.  The labels of a dimension of size n are None (always kept: batch, space) or an
-integer matrix of shape (n, k): element i goes as soon as one of the units in row i goes; 0 fills rows
-that depend on fewer than k units.  Ids below ``RESERVED`` are *reasons*: a unit is frozen by uniting it
-with a reason, so freezing spreads by itself and can always be told.
+A *unit* is an integer.  The labels of a dimension of size n are None (always kept: batch, space)
+or an integer matrix of shape (n, k): element i goes as soon as one of the units in row i goes; 0
+fills rows that depend on fewer than k units.  Ids below ``RESERVED`` are *reasons*: a unit is
+frozen by uniting it with a reason, so freezing spreads by itself and can always be told.
 
-Comes in: matrices of units.  Goes out: the same, united.  Knows nothing of torch, operators or graphs.
+Comes in: matrices of units.  Goes out: the same, united.  Knows nothing of torch or graphs.
 Soundness rule: whatever cannot be united exactly is frozen, never guessed.
 """
 
@@ -67,11 +67,10 @@ class Units:
         roots = self._parent[ids]
         while True:
             above = self._parent[roots]
+            self._parent[ids] = above
             if np.array_equal(above, roots):
-                break
+                return roots
             roots = above
-        self._parent[ids] = roots
-        return roots
 
     def _expand(self, roots: Matrix) -> Matrix:
         """Replace substituted units by their factors until none is left: (n, k) -> (n, k')."""
@@ -95,7 +94,7 @@ class Units:
         return roots
 
     def resolve(self, labels: Matrix) -> Matrix:
-        """Leaves of every row: substitutions expanded, frozen units and repeats dropped, left-aligned."""
+        """Leaves of every row: substitutions expanded, frozen units and repeats dropped."""
         roots = self._expand(self.find(labels))
         live = np.where(roots < RESERVED, ALWAYS, roots)
         for j in range(1, live.shape[1]):

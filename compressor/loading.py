@@ -15,10 +15,11 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from compressor.architectures import Architecture, Fit, factory_of, fill, find_architecture, fit
+from compressor.architectures import Architecture, find_architecture
 from compressor.archives import is_archive, read_program
 from compressor.checkpoints import Checkpoint, check_file, check_finite, read_checkpoint, sha256_of
 from compressor.errors import ArchitectureError, LoadError, OptionError
+from compressor.fitting import Fit, factory_of, fill, fit
 from compressor.preprocessing import Size, check_size, choose
 from compressor.recognition import SCALES_ITS_INPUT, recognise
 from compressor.types import Preprocessing, Source
@@ -26,7 +27,7 @@ from compressor.types import Preprocessing, Source
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from compressor.capture import Graph
+    from compressor.graphs import Graph
 
 EXTRA_PREPROCESSING = "preprocessing.json"  # beside the program in an archive of ours
 
@@ -74,7 +75,7 @@ def load(
 ) -> Teacher:
     """Load a teacher from a state dict, a checkpoint around one, or an exported program.
 
-    ``arch`` is torchvision:NAME, timm:NAME or FILE.py:factory; None recognises torchvision networks.
+    ``arch`` is torchvision:NAME, timm:NAME or FILE.py:factory; None recognises torchvision's.
     The input's size is ``image_size``, else the architecture's published one, else ``data_size``.
     ``mean`` and ``std`` are in [0, 1] pixel units, one number or one per channel.
 
@@ -273,7 +274,7 @@ def _take_module(file: Path, sha256: str, checkpoint: Checkpoint, wishes: Wishes
 
 def graph_of(program: ExportedProgram) -> Graph:
     """The program as a graph."""
-    from compressor.capture import graph_from_program
+    from compressor.graphs import graph_from_program
 
     return graph_from_program(program)
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressor.capture import Graph
+from compressor.graphs import Graph
 
 # Tensors that start (near) zero still have to move: norms and biases as if their values were 0.1.
 _SMALLEST_SCALE_VECTOR = 0.1
@@ -37,7 +37,7 @@ class Optimisation:
     ``average``: how much of the averaged weights stays at every step.
     """
 
-    learning_rate: float = 0.01
+    learning_rate: float = 0.02
     warmup: float = 0.05
     weight_decay: float = 5e-4
     betas: tuple[float, float] = (0.9, 0.99)

@@ -135,7 +135,7 @@ def _plan(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys) -> Pla
     values = _values(analysis, scores)
     table = cost_table(analysis)
     before = _whole(table)
-    gains = freed(table, before, budget.of)
+    gains = freed(table, before, budget.of, analysis.groups)
     order = Order(
         table=table,
         before=before,

@@ -1,7 +1,7 @@
 """Which preprocessing a teacher gets: what its architecture publishes, changed by what is asked.
 
 Comes in: a published ``Preprocessing`` or none, and the user's size, mean and deviation.  Goes out:
-one ``Preprocessing`` that says where its numbers come from.  Knows nothing of files, images or torch.
+one ``Preprocessing`` that says where its numbers come from.  Knows nothing of files or torch.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ def choose(
     std: Sequence[float] | None = None,
     data_size: Size | None = None,
 ) -> Preprocessing:
-    """Size: asked for, else published, else the data's.  Mean and std: asked for, published, ImageNet.
+    """Size: asked for, else published, else the data's.  Mean and std: asked for, else published,
+    else ImageNet's.
 
-    ``mean`` and ``std`` are in [0, 1] pixel units, one number or one per channel.  A size other than
-    the published one takes the data's pictures whole where they have it, else the published share
-    of them.  Raises OptionError where no size is
-    known or the numbers do not fit the network's channels.
+    ``mean`` and ``std`` are in [0, 1] pixel units, one number or one per channel.  A size other
+    than the published one takes the data's pictures whole where they have it, else the published
+    share of them.  Raises OptionError where no size is known or the numbers do not fit the
+    network's channels.
     """
     size = image_size or (published.crop if published else data_size)
     if size is None:
@@ -101,9 +102,7 @@ def _per_channel(option: str, numbers: Sequence[float], channels: int) -> tuple[
             "channels; give one, or one per channel"
         )
     if not all(math.isfinite(value) and abs(value) <= 1 for value in values):
-        raise OptionError(
-            f"{option} {_numbers(values)}: pixels are in [0, 1] here; divide by 255"
-        )
+        raise OptionError(f"{option} {_numbers(values)}: pixels are in [0, 1] here; divide by 255")
     return values
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from compressor.capture import Graph
+from compressor.graphs import Graph
 from compressor.labels import Labels
 from compressor.removal import Cut, Mask, lay, mask
 from compressor.rules import Value
@@ -67,7 +67,8 @@ class _Run:
 
 
 def _double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor.clone()
+    """A copy: the program may write into it in place, and both runs start from the same tensors."""
+    return tensor.to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
 def _in_double(arguments: Any) -> Any:
@@ -91,9 +92,7 @@ def _double_by_default() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def prove(
-    graph: Graph, student: Graph, analysis: Analysis, plan: Plan, *, seed: int = 0
-) -> Proof:
+def prove(graph: Graph, student: Graph, analysis: Analysis, plan: Plan, *, seed: int = 0) -> Proof:
     """Compare the masked teacher with the student at every node.
 
     ``student`` must be the direct result of ``remove`` (values unchanged).  A difference does not
@@ -193,9 +192,7 @@ class _Comparison:
             teacher.release(node)
         return _tensors(result)
 
-    def _follow(
-        self, smaller: _Run, pending: Iterator[fx.Node], node: fx.Node, value: Any
-    ) -> bool:
+    def _follow(self, smaller: _Run, pending: Iterator[fx.Node], node: fx.Node, value: Any) -> bool:
         """Run the student up to the same node and compare; false when it cannot go on."""
         while True:
             twin = next(pending)
@@ -272,9 +269,7 @@ class _Comparison:
         entries = self.cut.labelling.record.inexact.get(node.name, ())
         return any(self.cut.rows(labels) is not None for labels in entries)
 
-    def _step_restricted(
-        self, teacher: _Run, smaller: _Run, node: fx.Node, twin: fx.Node
-    ) -> Any:
+    def _step_restricted(self, teacher: _Run, smaller: _Run, node: fx.Node, twin: fx.Node) -> Any:
         """The teacher's own values on kept rows through the operator, put back into full size.
 
         Constants such as normalized_shape are the student's: they count the kept rows.
@@ -290,6 +285,7 @@ class _Comparison:
         kwargs = _in_double(fx.map_arg(twin.kwargs, gathered))
         value = node.target(*args, **kwargs)  # type: ignore[operator]
         known = self.cut.labelling.nodes[node.name]
+        full: Any
         if isinstance(known, tuple):
             full = tuple(self._scatter(v, item) for v, item in zip(value, known, strict=True))
         else:

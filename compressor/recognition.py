@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from compressor.architectures import (
     Architecture,
-    Fit,
     Options,
     Shape,
-    fit,
     near_names,
 )
 from compressor.errors import ArchitectureError
+from compressor.fitting import Fit, fit
 from compressor.types import Preprocessing
 
 # Networks with auxiliary heads: their prefix in the weights, and the option that makes them.

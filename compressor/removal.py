@@ -1,8 +1,8 @@
 """Mask and remove: a plan applied to a graph, by zeroing units or by slicing them out.
 
 Comes in: a ``Graph``, its ``Analysis``, a ``Plan`` made for this structure.  Goes out: a new
-``Graph``; the input is never changed.  Labels are computed anew (about 0.1 s).  Knows nothing of why
-units were chosen.
+``Graph``; the input is never changed.  Labels are computed anew (about 0.1 s).  Knows nothing of
+why units were chosen.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from compressor.capture import Graph, Rows
 from compressor.errors import PlanError
+from compressor.graphs import Graph, Rows
 from compressor.labelling import Known, Labelling, label
 from compressor.labels import Labels
 from compressor.planning import keep_mask
@@ -71,7 +71,9 @@ def remove(graph: Graph, analysis: Analysis, plan: Plan) -> Graph:
             _rewrite_argument(node, name, rewrite, cut)
     kept = _kept_rows(cut)
     for node in program.nodes:
-        node.meta["shape"] = _shrunk(node.meta.get("shape"), cut.labelling.nodes.get(node.name), cut)
+        node.meta["shape"] = _shrunk(
+            node.meta.get("shape"), cut.labelling.nodes.get(node.name), cut
+        )
     return graph.rebuild(program, _slice_tensors(graph, cut), kept=kept)
 
 
@@ -193,12 +195,16 @@ def _rewritten(node: fx.Node, old: Any, rewrite: Rewrite, cut: Cut) -> Any:
         return rewrite.value
     if isinstance(rewrite, Kept):
         return _count(node, old, len(rewrite.labels), cut.count(rewrite.labels))
-    parts = [_rewritten(node, o, r, cut) for o, r in zip(old, rewrite, strict=True)]
+    parts = [
+        o if o == -1 else _rewritten(node, o, r, cut)  # an inferred size stays inferred
+        for o, r in zip(old, rewrite, strict=True)
+    ]
     return old if all(a is b for a, b in zip(parts, old, strict=True)) else parts
 
 
 def _count(node: fx.Node, old: Any, before: int, after: int) -> Any:
-    if before == after or old == -1 or old is None:
+    counted_from_end = isinstance(old, int) and old < 0  # another place once rows behind it go
+    if old is None or (before == after and not counted_from_end):
         return old
     if not isinstance(old, fx.Node):
         return after
@@ -215,14 +221,16 @@ def _gate_operand(
     program: fx.Graph, node: fx.Node, name: str, dim: int, cut: Cut, tensors: dict[str, Tensor]
 ) -> None:
     operand = _get_argument(node, name)
-    value = cut.labelling.nodes[operand.name]
+    # gated before along another dimension: the labels are those of what was gated
+    original = operand if operand.name in cut.labelling.nodes else operand.args[0]
+    value = cut.labelling.nodes[original.name]
     assert isinstance(value, Value)
     rows = cut.rows(value.dims[dim])
     if rows is None:
         return
     shape = [1] * len(value.shape)
     shape[dim] = len(rows)
-    gate = f"gate_{node.name}_{name}"
+    gate = f"gate_{node.name}_{name}_{dim}"
     tensors[gate] = torch.from_numpy(rows.astype(np.float32)).reshape(shape)
     with program.inserting_before(node):
         constant = program.get_attr(gate)

@@ -8,15 +8,16 @@ budgets or costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, fx
 from torch.nn import functional as F
 
-from compressor.capture import Graph
 from compressor.errors import OptionError, PlanError
+from compressor.graphs import Graph
 from compressor.labelling import Labelling, Stored, label
 from compressor.labels import Matrix
 from compressor.types import Analysis, Role, Scores
@@ -44,7 +45,7 @@ def magnitude(graph: Graph, analysis: Analysis, batches: Batches | None = None) 
         rows = labelling.rows(item.dims[dim])
         assert rows is not None
         weight = tensors[item.name].detach().double()
-        squares = weight.square().sum(dim=[d for d in range(weight.ndim) if d != dim])
+        squares = _row_sums(weight.square(), dim)
         if role == "writes" and item.name in scales:
             squares = squares * scales[item.name].square()
         parts.append(np.sqrt(_per_unit(squares.cpu().numpy(), rows, len(labelling.group_of))))
@@ -67,7 +68,7 @@ def taylor(objective: ScoringObjective) -> Criterion:
         total = np.zeros(len(labelling.group_of))
         working = graph.copy()
         tensors = working.tensors
-        wanted = {item.name: tensors[item.name].requires_grad_(True) for item, _ in consumers}
+        wanted = {item.name: tensors[item.name].requires_grad_(True) for item, _, _ in consumers}
         for inputs, labels in batches:
             loss = objective(working(inputs), labels)
             slopes = dict(
@@ -76,6 +77,7 @@ def taylor(objective: ScoringObjective) -> Criterion:
             total += _consumer_change(labelling, consumers, wanted, slopes)
         return _by_group("taylor", analysis, labelling, total)
 
+    criterion.__name__ = "taylor"
     return criterion
 
 
@@ -111,35 +113,42 @@ def _members(labelling: Labelling, roles: tuple[Role, ...]) -> Iterator[tuple[St
                 yield item, dim, role
 
 
-def _consumers(labelling: Labelling) -> Iterator[tuple[Stored, int]]:
-    """What reads each unit; for units that no weight reads, what carries them."""
+def _consumers(labelling: Labelling) -> Iterator[tuple[Stored, int, NDArray[np.bool_]]]:
+    """What reads each unit; for units that no weight reads, what carries them.
+
+    The mask tells the units (by global number) for which this dimension counts.
+    """
     reading = list(_members(labelling, ("reads",)))
     read = np.zeros(len(labelling.group_of), dtype=bool)
     for item, dim, _ in reading:
         rows = labelling.rows(item.dims[dim])
         read[rows] = True
-        yield item, dim
+        yield item, dim, np.ones_like(read)
     for item, dim, _ in _members(labelling, ("carries", "writes")):
         rows = labelling.rows(item.dims[dim])
         assert rows is not None
         if not read[rows[rows > 0]].all():
-            yield item, dim
+            yield item, dim, ~read
 
 
 def _consumer_change(
     labelling: Labelling,
-    consumers: list[tuple[Stored, int]],
+    consumers: list[tuple[Stored, int, NDArray[np.bool_]]],
     weights: dict[str, Tensor],
     slopes: dict[str, Tensor],
 ) -> Floats:
     change = np.zeros(len(labelling.group_of))
-    for item, dim in consumers:
+    for item, dim, counted in consumers:
         product = (weights[item.name].detach() * slopes[item.name]).double()
-        sums = product.sum(dim=[d for d in range(product.ndim) if d != dim])
         rows = labelling.rows(item.dims[dim])
         assert rows is not None
-        change += _per_unit(sums.cpu().numpy(), rows, len(change))
+        change += counted * _per_unit(_row_sums(product, dim).cpu().numpy(), rows, len(change))
     return np.abs(change)
+
+
+def _row_sums(tensor: Tensor, dim: int) -> Tensor:
+    """Sums over all other dimensions; a vector is its own."""
+    return tensor.movedim(dim, 0).reshape(tensor.shape[dim], -1).sum(dim=1)
 
 
 def _per_unit(rows_value: Floats, rows: Matrix, count: int) -> Floats:
@@ -157,12 +166,16 @@ def _batch_norm_scales(graph: Graph) -> dict[str, Tensor]:
     for node in graph.program.graph.find_nodes(op="call_function", target=aten.batch_norm.default):
         layer, gamma, _, _, variance = node.args[:5]
         weight = layer.args[1] if len(layer.args) > 1 else None
-        if len(layer.users) != 1 or getattr(weight, "op", "") != "get_attr":
+        if len(layer.users) != 1 or not _stored(weight) or not _stored(variance):
             continue
         sigma = (tensors[str(variance.target)].detach().double() + node.args[7]).sqrt()
-        gain = tensors[str(gamma.target)].detach().double().abs() if gamma is not None else 1.0
+        gain = tensors[str(gamma.target)].detach().double().abs() if _stored(gamma) else 1.0
         scales[str(weight.target)] = gain / sigma
     return scales
+
+
+def _stored(node: Any) -> TypeGuard[fx.Node]:
+    return isinstance(node, fx.Node) and node.op == "get_attr"
 
 
 # -- assembling --------------------------------------------------------------------------------
@@ -186,9 +199,7 @@ def _mean_of_members(
     return _by_group(criterion, analysis, labelling, total / np.maximum(members, 1))
 
 
-def _by_group(
-    criterion: str, analysis: Analysis, labelling: Labelling, values: Floats
-) -> Scores:
+def _by_group(criterion: str, analysis: Analysis, labelling: Labelling, values: Floats) -> Scores:
     found = tuple(
         tuple(values[labelling.group_of == index].tolist())
         for index in range(len(labelling.groups))

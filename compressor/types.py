@@ -30,8 +30,8 @@ class Source:
 class Preprocessing:
     """From a decoded picture to the network's input.
 
-    The shorter side is resized to ``resize`` (None: no resize unless the picture is smaller than the
-    crop), the centre ``crop`` = (height, width) is taken, pixels are scaled to [0, 1], then
+    The shorter side is resized to ``resize`` (None: no resize unless the picture is smaller than
+    the crop), the centre ``crop`` = (height, width) is taken, pixels are scaled to [0, 1], then
     ``(x - mean) / std`` per channel.
     """
 

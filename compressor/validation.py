@@ -6,21 +6,23 @@ comes from the caller's clock.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from compressor.acceleration import Clock
-from compressor.capture import Graph
 from compressor.data import Images
 from compressor.errors import DataError
 from compressor.evaluation import accuracy, agreement, evaluate
+from compressor.graphs import Graph
 from compressor.objectives import label_loss, logit_divergence
 from compressor.types import Preprocessing
 
 # Below this a metric may be luck, and halving it says nothing.
 _TELLING_METRIC = 0.2
+_FAR, _FAR_FROM = 10.0, 1.0  # a loss is lost at ten times the best one, or ten nats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,10 @@ class Validation:
 
     def diverged_from(self, best: Validation) -> str | None:
         """Why training cannot go on from here, or None."""
-        if self.loss != self.loss or self.loss == float("inf"):
+        if not math.isfinite(self.loss):
             return "the validation loss is not finite"
+        if self.loss > _FAR * max(best.loss, _FAR_FROM):
+            return f"the validation loss rose from {best.loss:.3g} to {self.loss:.3g}"
         if best.metric >= _TELLING_METRIC and self.metric < 0.5 * best.metric:
             return f"the validation metric fell from {best.metric:.3f} to {self.metric:.3f}"
         return None

@@ -26,13 +26,13 @@ from compressor.rules import (
     reductions,
     shapes,
 )
-from compressor.rules.calls import Call, Record, UnsupportedCall, Value
+from compressor.rules.calls import Call, Record, UnsupportedCallError, Value
 from compressor.rules.registry import find_rule, known_operators, rule
 
 __all__ = [
     "Call",
     "Record",
-    "UnsupportedCall",
+    "UnsupportedCallError",
     "Value",
     "contractions",
     "creation",

@@ -111,9 +111,7 @@ class Record:
 class Call:
     """One operator call: its arguments bound by schema, and the statements a rule may make."""
 
-    def __init__(
-        self, node: fx.Node, arguments: Mapping[str, Argument], record: Record
-    ) -> None:
+    def __init__(self, node: fx.Node, arguments: Mapping[str, Argument], record: Record) -> None:
         self.node = node
         self.arguments = arguments
         self.record = record
@@ -126,7 +124,7 @@ class Call:
     def value(self, name: str) -> Value:
         value = self.arguments[name]
         if not isinstance(value, Value):
-            raise UnsupportedCall(f"{name} is not a tensor")
+            raise UnsupportedCallError(f"{name} is not a tensor")
         return value
 
     def optional(self, name: str) -> Value | None:
@@ -136,13 +134,13 @@ class Call:
     def values(self, name: str) -> tuple[Value, ...]:
         entries = self.arguments[name]
         if not isinstance(entries, Sequence):
-            raise UnsupportedCall(f"{name} is not a list of tensors")
+            raise UnsupportedCallError(f"{name} is not a list of tensors")
         return tuple(entry for entry in entries if isinstance(entry, Value))
 
     def integer(self, name: str) -> int:
         value = self.arguments[name]
         if not isinstance(value, int):
-            raise UnsupportedCall(f"{name} is not an integer")
+            raise UnsupportedCallError(f"{name} is not an integer")
         return value
 
     def integers(self, name: str) -> tuple[int, ...]:
@@ -150,7 +148,7 @@ class Call:
         if isinstance(value, int):
             return (value,)
         if not isinstance(value, Sequence) or not all(isinstance(v, int) for v in value):
-            raise UnsupportedCall(f"{name} is not a list of integers")
+            raise UnsupportedCallError(f"{name} is not a list of integers")
         return tuple(value)  # type: ignore[arg-type]
 
     def dim(self, name: str, value: Value) -> int:
@@ -190,7 +188,9 @@ class Call:
     def split(self, labels: Labels, sizes: Sequence[int]) -> tuple[Labels, ...]:
         if labels is None:
             return (None,) * len(sizes)
-        return self.units.split(labels, sizes, self.reason("is split in a way labels cannot follow"))
+        return self.units.split(
+            labels, sizes, self.reason("is split in a way labels cannot follow")
+        )
 
     def reshape(self, value: Value, shape: Sequence[int]) -> Dims:
         reason = self.reason("is reshaped in a way labels cannot follow")
@@ -222,7 +222,7 @@ class Call:
         self.record.work.append(Work(self.node.meta.get("where", ""), sizes))
 
 
-class UnsupportedCall(Exception):
+class UnsupportedCallError(Exception):
     """A rule meets a form of its operator that it does not cover: everything touched freezes."""
 
 

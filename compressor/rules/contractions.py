@@ -6,7 +6,7 @@ Both sides of the summed dimension hold the same units; the weight's other side 
 from __future__ import annotations
 
 from compressor.labels import Labels
-from compressor.rules.calls import Call, Dims, Kept, UnsupportedCall, Value
+from compressor.rules.calls import Call, Dims, Kept, UnsupportedCallError, Value
 from compressor.rules.registry import rule
 
 
@@ -35,8 +35,9 @@ def linear(call: Call) -> Dims:
 def addmm(call: Call) -> Dims:
     bias, a, b = call.value("self"), call.value("mat1"), call.value("mat2")
     result = _product(call, ("mat1", a), ("mat2", b))
-    if bias.shape[-1] > 1:
-        call.unify(result[-1], bias.dims[-1])
+    for dim in range(1, len(bias.shape) + 1):
+        if bias.shape[-dim] > 1:
+            call.unify(result[-dim], bias.dims[-dim])
     return result
 
 
@@ -50,13 +51,14 @@ def matmul(call: Call) -> Dims:
 def _product(call: Call, a: tuple[str, Value], b: tuple[str, Value]) -> Dims:
     (left_name, left), (right_name, right) = a, b
     if len(left.shape) < 2 or len(right.shape) < 2:
-        raise UnsupportedCall("a product with a vector")
+        raise UnsupportedCallError("a product with a vector")
     rank = len(call.shape)
     contract(
         call,
         (left_name, left, len(left.shape) - 1),
         (right_name, right, len(right.shape) - 2),
     )
+    call.role(left, len(left.shape) - 2, "writes")
     call.role(right, len(right.shape) - 1, "writes")
     outer: list[Labels] = []
     for position in range(rank - 2):
@@ -66,7 +68,7 @@ def _product(call: Call, a: tuple[str, Value], b: tuple[str, Value]) -> Dims:
             if own >= 0 and value.shape[own] == call.shape[position]:
                 meeting.append(value.dims[own])
         if len(meeting) == 2:
-            call.unify(*meeting)
+            call.unify(meeting[0], meeting[1])
         outer.append(next((m for m in meeting if m is not None), None))
     dims = (*outer, left.dims[-2], right.dims[-1])
     call.work(*zip(call.shape, dims, strict=True), left.size_and_labels(-1))
@@ -106,7 +108,7 @@ def convolution(call: Call) -> Dims:
 def transposed_convolution(call: Call) -> Dims:
     value, weight, bias = call.value("input"), call.value("weight"), call.optional("bias")
     if call.integer("groups") != 1:
-        raise UnsupportedCall("a grouped transposed convolution")
+        raise UnsupportedCallError("a grouped transposed convolution")
     call.fix(*weight.dims[2:])
     contract(call, ("input", value, 1), ("weight", weight, 0))
     call.role(weight, 1, "writes")
@@ -136,12 +138,12 @@ def attention(call: Call) -> Dims:
     query, key, value = call.value("query"), call.value("key"), call.value("value")
     mask = call.optional("attn_mask")
     if call.arguments.get("enable_gqa"):
-        raise UnsupportedCall("grouped-query attention by enable_gqa")
+        raise UnsupportedCallError("grouped-query attention by enable_gqa")
     rank = len(call.shape)
     for position in range(rank - 2):
         for other in (key, value):
             if other.shape[position] != query.shape[position]:
-                raise UnsupportedCall("attention with broadcast heads")
+                raise UnsupportedCallError("attention with broadcast heads")
             call.unify(query.dims[position], other.dims[position])
         if mask is not None:
             own = position - rank + len(mask.shape)

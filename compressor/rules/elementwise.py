@@ -48,14 +48,21 @@ def elementwise(call: Call) -> Dims:
     return tuple(result)
 
 
-@rule("aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.rand_like", "aten.fill", "aten.zero")
+@rule(
+    "aten.zeros_like",
+    "aten.ones_like",
+    "aten.full_like",
+    "aten.rand_like",
+    "aten.fill",
+    "aten.zero",
+)
 def filled(call: Call) -> Dims:
     return call.operands[0].dims
 
 
 @rule("aten.glu")
 def gated_linear_unit(call: Call) -> Dims:
-    """Halves of one dimension multiplied: both halves' units go together; no constant to rewrite."""
+    """Halves of one dimension multiplied: both halves' units go together."""
     value = call.value("self")
     dim = call.dim("dim", value)
     labels = value.dims[dim]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compressor.labels import Labels
-from compressor.rules.calls import Call, Dims, UnsupportedCall, Value
+from compressor.rules.calls import Call, Dims, UnsupportedCallError, Value
 from compressor.rules.registry import rule
 
 
@@ -25,11 +25,11 @@ def unbind(call: Call) -> tuple[Dims, ...]:
 
 @rule("aten.index")
 def index(call: Call) -> Dims:
-    """Indexing by tensors: indexed dimensions freeze; the index's own dimensions are not removable."""
+    """Indexing by tensors: indexed dimensions freeze; the index's own are not removable."""
     value = call.value("self")
     entries = call.arguments["indices"]
     if not isinstance(entries, tuple | list):
-        raise UnsupportedCall("indices that are not a list")
+        raise UnsupportedCallError("indices that are not a list")
     indexed = [d for d, entry in enumerate(entries) if isinstance(entry, Value)]
     for d in indexed:
         call.freeze(value.dims[d], "is indexed by a table of positions")
@@ -57,7 +57,7 @@ def roll(call: Call) -> Dims:
     value = call.value("self")
     dims = call.integers("dims")
     if not dims:
-        raise UnsupportedCall("rolled over everything")
+        raise UnsupportedCallError("rolled over everything")
     for dim in dims:
         call.freeze(value.dims[dim], "positions along it are moved")
     return value.dims

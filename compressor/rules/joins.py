@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compressor.labels import Labels, Matrix
-from compressor.rules.calls import Call, Dims, Kept, UnsupportedCall, kept
+from compressor.rules.calls import Call, Dims, Kept, Rewrite, UnsupportedCallError, kept
 from compressor.rules.registry import rule
 
 
@@ -87,8 +87,12 @@ def slice_rows(call: Call) -> Dims:
     step = call.arguments.get("step") or 1
     if step != 1:
         if call.units.resolve(labels).size:
-            raise UnsupportedCall("a strided slice of removable units")
-        return (*value.dims[:dim], labels[start : end : call.integer("step")], *value.dims[dim + 1 :])
+            raise UnsupportedCallError("a strided slice of removable units")
+        return (
+            *value.dims[:dim],
+            labels[start : end : call.integer("step")],
+            *value.dims[dim + 1 :],
+        )
     call.rewrite("start", Kept(labels[:start]))
     if end < size:
         call.rewrite("end", Kept(labels[:end]))
@@ -103,7 +107,7 @@ def pad(call: Call) -> Dims:
     rank = len(value.shape)
     constant = call.arguments.get("mode") in (None, "constant")
     dims = list(value.dims)
-    rewrites = [None] * len(widths)
+    rewrites: list[Rewrite] = [None] * len(widths)
     for place in range(len(widths) // 2):
         dim = rank - 1 - place
         before, after = widths[2 * place], widths[2 * place + 1]
@@ -111,7 +115,7 @@ def pad(call: Call) -> Dims:
         if labels is None or (before, after) == (0, 0):
             continue
         if not constant or before < 0 or after < 0:
-            raise UnsupportedCall("padding of removable units other than by a constant")
+            raise UnsupportedCallError("padding of removable units other than by a constant")
         parts = call.units.fresh(before), call.units.fresh(after)
         dims[dim] = stack_rows([(before, parts[0]), (len(labels), labels), (after, parts[1])])
         rewrites[2 * place], rewrites[2 * place + 1] = kept(parts[0]), kept(parts[1])
@@ -122,7 +126,7 @@ def pad(call: Call) -> Dims:
 
 @rule("aten.expand")
 def expand(call: Call) -> Dims:
-    """A dimension of size one repeated: new units without weights, sizes rewritten if they unite."""
+    """A dimension of size one repeated: new units without weights; sizes follow them."""
     value, sizes = call.value("self"), call.integers("size")
     lead = len(sizes) - len(value.shape)
     dims: list[Labels] = []

@@ -1,4 +1,4 @@
-"""Normalisations: statistics over kept dimensions pass units through, over removable ones are inexact."""
+"""Normalisations: exact where statistics run over kept dimensions, inexact over removable ones."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compressor.labels import Labels
-from compressor.rules.calls import Call, Dims, UnsupportedCall, Value
+from compressor.rules.calls import Call, Dims, UnsupportedCallError, Value
 from compressor.rules.registry import rule
 
 
@@ -53,7 +53,7 @@ def maximum(call: Call) -> tuple[Dims, ...]:
     """Values and positions along one dimension; positions would shift, so the dimension freezes."""
     value = call.operands[0]
     if "dim" not in call.arguments:
-        raise UnsupportedCall("a maximum over everything")
+        raise UnsupportedCallError("a maximum over everything")
     dim = call.dim("dim", value)
     call.freeze(value.dims[dim], "positions along this dimension are given out")
     rest = _remaining(call, value, (dim,))
@@ -64,7 +64,7 @@ def maximum(call: Call) -> tuple[Dims, ...]:
 def positional(call: Call) -> Dims:
     value = call.operands[0]
     if call.arguments.get("dim") is None:
-        raise UnsupportedCall("positions over everything")
+        raise UnsupportedCallError("positions over everything")
     dim = call.dim("dim", value)
     call.freeze(value.dims[dim], "positions along this dimension are given out")
     if len(call.shape) == len(value.shape):

@@ -40,7 +40,7 @@ def operator_name(target: Any) -> str:
 
 
 def find_rule(node: fx.Node) -> Rule | None:
-    """The node's rule; its out-of-place twin's; the elementwise rule for tagged operators; or None."""
+    """The node's rule; its out-of-place twin's; the elementwise one by torch's tag; or None."""
     name = operator_name(node.target)
     for candidate in (name, name.removesuffix("_")):
         if candidate in _RULES:

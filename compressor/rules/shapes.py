@@ -15,9 +15,18 @@ def view(call: Call) -> Dims:
     return dims
 
 
-@rule("aten.flatten", "aten.view_as", "aten.reshape_as")
+@rule("aten.flatten")
 def flatten(call: Call) -> Dims:
     return call.reshape(call.operands[0], call.shape)
+
+
+@rule("aten.view_as", "aten.reshape_as")
+def view_as(call: Call) -> Dims:
+    """The other tensor's sizes are the result's, so what it keeps must be what the result keeps."""
+    dims = call.reshape(call.value("self"), call.shape)
+    for labels, other in zip(dims, call.value("other").dims, strict=True):
+        call.unify(labels, other)
+    return dims
 
 
 @rule("aten.unflatten")

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from compressor.capture import Graph
 from compressor.errors import DataError, DefectError
 from compressor.evaluation import device_of
+from compressor.graphs import Graph
 
 _BATCH_NORM = torch.ops.aten.batch_norm.default
 # batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn)
@@ -74,3 +74,12 @@ def _record_each_batch(graph: Graph) -> dict[str, Tensor]:
     graph.program.recompile()
     tensors = graph.tensors
     return {name: tensors[name] for name in sorted(names)}
+
+
+def repair(student: Graph, teacher: Graph, batches: Iterable[Tensor]) -> Graph:
+    """Refit the student's values to what is left of its teacher, without gradients.
+
+    So far this re-estimates batch-norm statistics, which needs the student alone; ``teacher`` is
+    where closed-form reconstruction will read its targets.
+    """
+    return reestimate_batch_norm(student, batches)

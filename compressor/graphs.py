@@ -1,7 +1,7 @@
 """Capture: a network becomes one exported graph, the only program from here on.
 
-Comes in: an ``nn.Module`` and example inputs (or an exported program).  Goes out: a ``Graph`` of ATen
-operators with a dynamic batch, whose nodes carry three facts in ``node.meta``:
+Comes in: an ``nn.Module`` and example inputs (or an exported program).  Goes out: a ``Graph`` of
+ATen operators with a dynamic batch, whose nodes carry three facts in ``node.meta``:
 
     "shape"   sizes, with the batch replaced by a prime that divides no other size ("batch" in the
               graph's own ``batch_hint``); a tuple of shapes for nodes with several results; an int
@@ -85,7 +85,7 @@ class Graph(nn.Module):
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, tied ones under every name."""
-        named = dict(self.program.named_parameters(remove_duplicate=False))
+        named: dict[str, Tensor] = dict(self.program.named_parameters(remove_duplicate=False))
         named.update(self.program.named_buffers(remove_duplicate=False))
         return named
 
@@ -222,7 +222,9 @@ def capture(
     return graph_from_program(program, architecture=architecture or type(module).__name__)
 
 
-def graph_from_program(program: ExportedProgram, *, architecture: str = "exported program") -> Graph:
+def graph_from_program(
+    program: ExportedProgram, *, architecture: str = "exported program"
+) -> Graph:
     """The Graph of an exported program whose inputs have a dynamic batch.
 
     Raises CaptureError where the batch is fixed or the program holds operators that are not calls.
@@ -233,12 +235,12 @@ def graph_from_program(program: ExportedProgram, *, architecture: str = "exporte
         leaves = pytree.tree_leaves(inputs)
         examples = tuple(leaf.detach().clone() for leaf in leaves if isinstance(leaf, Tensor))
     module = program.module(check_guards=False)
-    graph = copy.deepcopy(module.graph)  # type: ignore[arg-type]
+    graph = copy.deepcopy(module.graph)
     for node in list(graph.nodes):
         if node.op == "call_module" and str(node.target) == "_guards_fn":
             graph.erase_node(node)
     batch_hint = _annotate(graph, architecture)
-    _write_splits_alike(graph)
+    _write_splits_alike(graph, batch_hint)
     tensors: dict[str, Tensor] = {}
     for node in graph.find_nodes(op="get_attr"):
         value = _attribute(module, node.target)
@@ -270,7 +272,7 @@ def _annotate(graph: fx.Graph, architecture: str) -> int:
         for leaf in pytree.tree_leaves(value):
             if isinstance(leaf, Tensor):
                 sizes.update(s for s in leaf.shape if isinstance(s, int))
-                if node.op == "placeholder" and leaf.ndim and not isinstance(leaf.shape[0], int):
+                if node.op == "placeholder" and leaf.ndim and _is_free(leaf.shape[0]):
                     batch = leaf.shape[0]
     if batch is None:
         raise CaptureError(
@@ -280,7 +282,7 @@ def _annotate(graph: fx.Graph, architecture: str) -> int:
     hint = next(p for p in _PRIMES if all(size % p for size in sizes if size))
     for node, value in values.items():
         meta = {
-            "shape": pytree.tree_map(lambda leaf: _plain(leaf, hint), value),
+            "shape": _plain(value, hint),
             "where": _module_path(node.meta),
             "source": source_line(node.meta.get("stack_trace") or ""),
         }
@@ -291,7 +293,7 @@ def _annotate(graph: fx.Graph, architecture: str) -> int:
     return hint
 
 
-def _write_splits_alike(graph: fx.Graph) -> None:
+def _write_splits_alike(graph: fx.Graph, hint: int) -> None:
     """``chunk`` and ``split`` by one size become ``split_with_sizes``: one form, literal sizes."""
     for node in graph.nodes:
         if node.target not in (aten.chunk.default, aten.split.Tensor):
@@ -299,7 +301,7 @@ def _write_splits_alike(graph: fx.Graph) -> None:
         value = node.args[0]
         dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
         sizes = [shape[dim] for shape in node.meta["shape"]]
-        if dim % len(value.meta["shape"]) == 0:
+        if value.meta["shape"][dim] % hint == 0:
             continue  # along the batch: sizes are not literal
         node.target = aten.split_with_sizes.default
         node.args, node.kwargs = (value, sizes, dim), {}
@@ -308,14 +310,21 @@ def _write_splits_alike(graph: fx.Graph) -> None:
 _PRIMES = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103)
 
 
-def _plain(leaf: Any, hint: int) -> Any:
-    """Sizes as plain integers at the batch hint."""
-    if isinstance(leaf, Tensor):
-        return tuple(_plain(size, hint) for size in leaf.shape)
-    if isinstance(leaf, torch.SymInt):
-        expression = leaf.node.expr
-        return int(expression.subs({symbol: hint for symbol in expression.free_symbols}))
-    return leaf if isinstance(leaf, int | float | bool) else None
+def _is_free(size: Any) -> bool:
+    """Whether a size may vary; a symbol that export found to be one number may not."""
+    return isinstance(size, torch.SymInt) and bool(size.node.expr.free_symbols)
+
+
+def _plain(value: Any, hint: int) -> Any:
+    """Sizes as plain integers at the batch hint; several results always as a tuple."""
+    if isinstance(value, Tensor):
+        return tuple(_plain(size, hint) for size in value.shape)
+    if isinstance(value, tuple | list):
+        return tuple(_plain(entry, hint) for entry in value)
+    if isinstance(value, torch.SymInt):
+        expression = value.node.expr
+        return int(expression.subs(dict.fromkeys(expression.free_symbols, hint)))
+    return value if isinstance(value, int | float | bool) else None
 
 
 def _module_path(meta: Mapping[str, Any]) -> str:

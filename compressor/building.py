@@ -1,0 +1,629 @@
+"""The pipeline: a teacher, data and a budget become a run folder.
+
+    capture -> analyze -> score -> plan -> remove -> prove -> repair -> distill -> export -> verify
+    -> benchmark -> report
+
+Comes in: values.  Goes out: the folder of docs/design.md, section 6.  This module and ``cli`` alone
+look upward, to ``export`` and ``benchmarks``, inside functions.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import torch
+from torch import Tensor
+
+from compressor.analysis import analyze
+from compressor.data import ImageData, Images, augmentation_for, batches, open_data
+from compressor.distillation import Distilled, Progress, distill
+from compressor.errors import DataError, DefectError, ProofError
+from compressor.evaluation import accuracy, agreement, evaluate
+from compressor.graphs import Graph, capture
+from compressor.loading import Teacher
+from compressor.pacing import Deadline, Epochs
+from compressor.proof import prove
+from compressor.recipes import Distill, Prune, Recipe, prune_then_distill
+from compressor.refitting import repair
+from compressor.removal import remove
+from compressor.runs import Run, open_run
+from compressor.scoring import score
+from compressor.types import Analysis, Budget, Plan, Proof
+
+FORMAT = 1
+LARGE_IMAGE = 96  # pixels of a side from which on fewer images are used where few are enough
+PARITY_SAMPLES = 8  # batches of 1, 2 and 5
+
+
+class Listener(Protocol):
+    """Who watches a build."""
+
+    def stage(self, name: str) -> None: ...
+    def note(self, text: str) -> None: ...
+    def training(self, progress: Progress) -> None: ...
+
+
+class Silent:
+    """For callers who do not watch."""
+
+    def stage(self, name: str) -> None: ...
+    def note(self, text: str) -> None: ...
+    def training(self, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A network's answers on the evaluation images."""
+
+    metrics: dict[str, float] | None  # None: no labels
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Everything up to the plan: no weight was touched yet."""
+
+    graph: Graph
+    data: ImageData
+    analysis: Analysis
+    plan: Plan
+
+
+class Stopwatch:
+    """Seconds by stage, in the order they began."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds: dict[str, float] = {}
+        self._clock = clock
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        begin = self._clock()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - begin
+
+
+def build(
+    teacher: Teacher,
+    *,
+    data: str = "synthetic",
+    test: str | None = None,
+    recipe: Recipe | None = None,
+    budget: Budget,
+    out: Path | str | None = None,
+    length: Deadline | Epochs | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int = 0,
+    opset: int | None = None,
+    bench_seconds: float = 5.0,
+    restart: bool = False,
+    command: Sequence[str] = (),
+    listener: Listener | None = None,
+    stopwatch: Stopwatch | None = None,
+) -> Path:
+    """Build the student of ``teacher`` and all that shows what it is; returns the run folder.
+
+    ``data``: an image folder, "digits" or "synthetic"; ``test``: a folder of its own.  ``length``
+    defaults to a deadline of ten minutes.  ``threads`` 0 leaves torch's own number.  A folder that
+    holds this very run is continued, or returned at once when complete.
+
+    Raises InputError kinds before anything is written; ProofError and ParityError name defects.
+    """
+    recipe = recipe or prune_then_distill()
+    length = length or Deadline(600.0)
+    watch = stopwatch or Stopwatch()
+    listener = listener or Silent()
+    folder = Path(out) if out is not None else default_folder(teacher, budget)
+    run = open_run(
+        folder,
+        _inputs(teacher, data, test, recipe, budget, length, seed, device, opset),
+        restart=restart,
+    )
+    if run.complete:
+        return folder
+    prepared = prepare(
+        teacher, data, test, recipe, budget, seed=seed, listener=listener, watch=watch
+    )
+    run.begin()
+    run.write("analysis.json", prepared.analysis)
+    run.write("plan.json", prepared.plan)
+    cut, proof = _cut(prepared, listener, watch)
+    run.write("proof.json", proof)
+    student, trail = _recover(run, prepared, cut, recipe, length, seed, device, listener, watch)
+    _check_structure(cut, student)
+    deployables = _ship(run, teacher, prepared, student, opset, threads, listener, watch)
+    benchmarks, skipped = _benchmark(
+        run, prepared.graph, student, bench_seconds, threads, seed, listener, watch
+    )
+    report = {
+        "format": FORMAT,
+        "teacher": {
+            "name": teacher.source.name,
+            "architecture": teacher.source.architecture,
+            "sha256": teacher.source.sha256,
+            "trained": teacher.source.trained,
+            "parameters": prepared.analysis.model.parameters,
+            "macs": prepared.analysis.model.macs,
+            "metrics": trail.teacher.metrics,
+        },
+        "student": {
+            "parameters": prepared.plan.after.params,
+            "macs": prepared.plan.after.macs,
+            "metrics": trail.stages[-1]["metrics"],
+            "agreement": trail.stages[-1]["agreement"],
+        },
+        "budget": {
+            "sparsity": budget.sparsity,
+            "of": budget.of,
+            "achieved": prepared.plan.achieved,
+        },
+        "recipe": {
+            "name": recipe.name,
+            "form": recipe.form,
+            "citation": recipe.citation,
+            "phases": trail.phases,
+        },
+        "stages": trail.stages,
+        "proof": _plain(proof),
+        "deployables": _plain(deployables),
+        "benchmarks": benchmarks,
+        "benchmarks_skipped": skipped,
+        "data": _data_facts(prepared.data),
+        "environment": _environment(threads),
+        "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
+        "warnings": list(prepared.plan.warnings),
+        "notes": [
+            *teacher.notes,
+            f"preprocessing: {teacher.preprocessing.origin}",
+            *prepared.data.notes,
+            *trail.notes,
+        ],
+        "command": _published_command(command),
+        "seed": seed,
+    }
+    run.write("report.json", report)
+    _close(run, command, seed)
+    return folder
+
+
+def default_folder(teacher: Teacher, budget: Budget) -> Path:
+    """``runs/<teacher>-<of>-<sparsity>``."""
+    return Path("runs") / f"{teacher.source.name}-{budget.of}-{budget.sparsity:g}"
+
+
+def prepare(
+    teacher: Teacher,
+    data: str,
+    test: str | None,
+    recipe: Recipe,
+    budget: Budget,
+    *,
+    seed: int,
+    listener: Listener,
+    watch: Stopwatch,
+) -> Prepared:
+    """Capture, analyse, open the data, score and plan; nothing is written, no weight touched."""
+    with watch.timed("capture"):
+        listener.stage("capture")
+        graph = capture_teacher(teacher)
+    with watch.timed("analysis"):
+        listener.stage("analyze")
+        analysis = analyze(graph)
+    with watch.timed("data"):
+        listener.stage("data")
+        opened = open_data(
+            data,
+            test=test,
+            preprocessing=teacher.preprocessing,
+            outputs=output_size(graph),
+            seed=seed,
+        )
+    with watch.timed("plan"):
+        listener.stage("score and plan")
+        pruning = next(phase for phase in recipe.phases if isinstance(phase, Prune))
+        scores = score(graph, analysis, pruning.criterion, _scoring_batches(opened, seed))
+        plan = pruning.allocation(analysis, scores, budget)
+    return Prepared(graph=graph, data=opened, analysis=analysis, plan=plan)
+
+
+def capture_teacher(teacher: Teacher) -> Graph:
+    """The teacher's graph: captured from its module, or as loaded from a program."""
+    if teacher.graph is not None:
+        return teacher.graph
+    assert teacher.module is not None
+    return capture(teacher.module, teacher.example_inputs, architecture=teacher.source.architecture)
+
+
+def output_size(graph: Graph) -> int | None:
+    """Number of classes, where the network's (first) output is a matrix of logits."""
+    output = next(iter(graph.program.graph.find_nodes(op="output")))
+    first = output.all_input_nodes[0] if output.all_input_nodes else None
+    shape = first.meta.get("shape") if first is not None else None
+    return int(shape[1]) if isinstance(shape, tuple) and len(shape) == 2 else None
+
+
+def _scoring_batches(data: ImageData, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """A few shuffled batches, without augmentation; read only by criteria that need data."""
+    generator = torch.Generator().manual_seed(seed)
+    size = 16 if max(data.preprocessing.crop) >= LARGE_IMAGE else 64
+    images = data.train if data.train_with_labels else replace(data.train, labels=None)
+    stream = batches(images, data.preprocessing, size, generator=generator)
+    return (batch for _, batch in zip(range(16), stream, strict=False))
+
+
+# -- removal and proof -------------------------------------------------------------------------
+
+
+def _cut(prepared: Prepared, listener: Listener, watch: Stopwatch) -> tuple[Graph, Proof]:
+    with watch.timed("removal"):
+        listener.stage("remove")
+        student = remove(prepared.graph, prepared.analysis, prepared.plan)
+    with watch.timed("proof"):
+        listener.stage("prove")
+        proof = prove(prepared.graph, student, prepared.analysis, prepared.plan)
+    if not proof.passed:
+        raise ProofError(
+            f"the student differs from the masked teacher, first at {proof.first_wrong}; nothing "
+            "was exported. This is a defect: please report the network"
+        )
+    return student, proof
+
+
+def _check_structure(proved: Graph, student: Graph) -> None:
+    """What ships must be what was proved: same nodes, constants and shapes."""
+    if proved.fingerprint != student.fingerprint or str(proved.program.graph) != str(
+        student.program.graph
+    ):
+        raise DefectError("the trained student is not the structure that was proved")
+
+
+# -- recovery ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trail:
+    """What recovery did and measured on the way."""
+
+    teacher: Measured
+    stages: list[dict[str, Any]]
+    phases: list[dict[str, Any]]
+    notes: tuple[str, ...]
+
+
+def _recover(
+    run: Run,
+    prepared: Prepared,
+    cut: Graph,
+    recipe: Recipe,
+    length: Deadline | Epochs,
+    seed: int,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> tuple[Graph, Trail]:
+    """Repair and distil, measuring after each; a student trained before is read back."""
+    done = run.done.get("trained")
+    if done is not None:
+        listener.note("continuing after training: the trained student is in the folder")
+        watch.seconds.update(done["seconds"])
+        return _trained_before(run, cut), msgspec.convert(done["trail"], Trail)
+    judge = _Judge(prepared, watch, device)
+    stages = [{"name": "removed", **_plain(judge.measure(cut))}]
+    with watch.timed("repair"):
+        listener.stage("repair")
+        repaired = _on_cpu(
+            repair(cut.copy().to(device), prepared.graph, _repair_batches(prepared.data, device))
+        )
+    stages.append({"name": "repaired", **_plain(judge.measure(repaired))})
+    phases: list[dict[str, Any]] = [
+        {
+            "name": phase.name,
+            "metrics": stages[-1]["metrics"] or {},
+            "seconds": round(sum(watch.seconds.get(name, 0.0) for name in _PRUNING_STAGES), 3),
+        }
+        for phase in recipe.phases
+        if isinstance(phase, Prune)
+    ]
+    student, notes = repaired, list[str]()
+    for phase in recipe.phases:
+        if not isinstance(phase, Distill):
+            continue
+        distilled = _distill(student, prepared, length, seed, device, listener, watch)
+        student = distilled.graph
+        measured = judge.measure(student)
+        stages.append({"name": "distilled", **_plain(measured)})
+        phases.append(
+            {
+                "name": phase.name,
+                "metrics": measured.metrics or {},
+                "seconds": round(distilled.seconds, 3),
+                "epochs": round(distilled.epochs, 2),
+                "images_per_s": round(distilled.images_per_s, 1),
+                "validation": _plain(distilled.history),
+            }
+        )
+        notes.extend(distilled.notes)
+    trail = Trail(teacher=judge.teacher, stages=stages, phases=phases, notes=tuple(notes))
+    _keep_trained(run, student, trail, watch)
+    return student, trail
+
+
+_PRUNING_STAGES = ("plan", "removal", "proof", "repair")
+
+
+class _Judge:
+    """Measures students on the same images, against the teacher's answers there."""
+
+    def __init__(self, prepared: Prepared, watch: Stopwatch, device: str) -> None:
+        self._images = evaluation_images(prepared.data)
+        self._preprocessing = prepared.data.preprocessing
+        self._watch = watch
+        self._device = device
+        self._answers = self._answer(prepared.graph)
+        self.teacher = self._measured(self._answers)
+
+    def measure(self, graph: Graph) -> Measured:
+        return self._measured(self._answer(graph))
+
+    def _answer(self, graph: Graph) -> Tensor:
+        with self._watch.timed("evaluation"):
+            placed = graph if self._device == "cpu" else graph.copy().to(self._device)
+            return evaluate(placed, self._images, self._preprocessing, 64)
+
+    def _measured(self, answers: Tensor) -> Measured:
+        labels = self._images.labels
+        known = labels is not None and answers.ndim == 2
+        return Measured(
+            metrics={"top1": accuracy(answers, labels)} if known and labels is not None else None,
+            agreement=agreement(answers, self._answers),
+        )
+
+
+def evaluation_images(data: ImageData) -> Images:
+    """The test images; without any, the validation images, of which only agreement is told."""
+    return data.test if data.test is not None else data.validation
+
+
+def _repair_batches(data: ImageData, device: str) -> Iterator[Tensor]:
+    large = max(data.preprocessing.crop) >= LARGE_IMAGE
+    count, size = (256, 32) if large else (2048, 128)
+    images = Images(pixels=data.train.pixels[:count], labels=None)
+    return (pixels.to(device) for pixels, _ in batches(images, data.preprocessing, size))
+
+
+def _on_cpu(graph: Graph) -> Graph:
+    moved: Graph = graph.to("cpu")
+    return moved
+
+
+def _distill(
+    student: Graph,
+    prepared: Prepared,
+    length: Deadline | Epochs,
+    seed: int,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> Distilled:
+    listener.stage("distill")
+    with watch.timed("training"):
+        found = distill(
+            student,
+            prepared.graph,
+            prepared.data,
+            length=length,
+            generator=torch.Generator().manual_seed(seed),
+            augment=augmentation_for(prepared.data),
+            device=device,
+            progress=listener.training,
+        )
+    return replace(found, graph=_on_cpu(found.graph))
+
+
+def _keep_trained(run: Run, student: Graph, trail: Trail, watch: Stopwatch) -> None:
+    from export.weights import write_weights
+
+    write_weights(student, run.folder / "student.safetensors")
+    seconds = {name: round(value, 3) for name, value in watch.seconds.items()}
+    run.finish("trained", {"trail": _plain(trail), "seconds": seconds})
+
+
+def _trained_before(run: Run, cut: Graph) -> Graph:
+    from safetensors.torch import load_file
+
+    stored = load_file(run.folder / "student.safetensors")
+    student = cut.copy()
+    with torch.no_grad():
+        for name, tensor in student.tensors.items():
+            if name in stored:
+                tensor.copy_(stored[name])
+    return student
+
+
+# -- deployables, benchmark, report --------------------------------------------------------------
+
+
+def _ship(
+    run: Run,
+    teacher: Teacher,
+    prepared: Prepared,
+    student: Graph,
+    opset: int | None,
+    threads: int,
+    listener: Listener,
+    watch: Stopwatch,
+) -> tuple[Any, ...]:
+    from export.descriptions import Description
+    from export.manifest import installed_versions
+    from export.preprocessing import write_preprocessing
+    from export.shipping import Subject, measure_accuracy, ship
+
+    data = prepared.data
+    labels = teacher.labels or (data.classes if len(data.classes) == output_size(student) else None)
+    facts = Description(
+        architecture=teacher.source.architecture,
+        tool_version=installed_versions().get("compressor", "unknown"),
+        preprocessing=data.preprocessing,
+        labels=labels,
+        teacher_sha256=teacher.source.sha256,
+    )
+    plan = prepared.plan
+    cut = replace(facts, sparsity=plan.achieved, sparsity_of=plan.budget.of)
+    images = evaluation_images(data)
+    first = Images(pixels=images.pixels[:PARITY_SAMPLES], labels=None)
+    samples = torch.cat([pixels for pixels, _ in batches(first, data.preprocessing, 64)])
+    with watch.timed("export"):
+        listener.stage("export and verify")
+        shipped = ship(
+            run.folder,
+            Subject(name="teacher", graph=prepared.graph, description=facts),
+            Subject(name="student", graph=student, description=cut),
+            samples,
+            opset=opset,
+            threads=threads,
+        )
+        write_preprocessing(run.folder, data.preprocessing, labels)
+    with watch.timed("evaluation"):
+        listener.stage("measure the files")
+        return tuple(
+            replace(
+                one,
+                metrics=measure_accuracy(
+                    run.folder / one.file, images, data.preprocessing, threads=threads
+                ),
+            )
+            for one in shipped
+        )
+
+
+def _benchmark(
+    run: Run,
+    graph: Graph,
+    student: Graph,
+    seconds: float,
+    threads: int,
+    seed: int,
+    listener: Listener,
+    watch: Stopwatch,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    from benchmarks.comparison import compare, row, skipped_row, write_samples
+    from benchmarks.workloads import usual_workloads
+
+    listener.stage("benchmark")
+    onnx = run.folder / "onnx"
+    with watch.timed("benchmark"):
+        found = compare(
+            onnx / "teacher.onnx",
+            onnx / "student.onnx",
+            graph,
+            student,
+            tuple(graph.example_inputs[0].shape[1:]),
+            workloads=usual_workloads(threads or torch.get_num_threads()),
+            seconds_each=seconds,
+            seed=seed,
+        )
+    write_samples(found, run.folder / "benchmarks")
+    return [row(one) for one in found.measured], [skipped_row(one) for one in found.skipped]
+
+
+def _close(run: Run, command: Sequence[str], seed: int) -> None:
+    """The page, then the manifest: the folder is complete when it is there."""
+    from benchmarks.report import read, render
+    from compressor.files import write_bytes
+    from export.manifest import installed_versions, write_manifest
+
+    write_bytes(run.folder / "report.html", render(read(run.folder)).encode())
+    write_manifest(run.folder, command, seed, installed_versions())
+
+
+def _environment(threads: int) -> dict[str, Any]:
+    from benchmarks.environment import describe
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        **describe(),
+        "threads": threads or torch.get_num_threads(),
+        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+    }
+
+
+def _published_command(command: Sequence[str]) -> list[str]:
+    from export.paths import reduce_argument
+
+    return [reduce_argument(argument) for argument in command]
+
+
+def _data_facts(data: ImageData) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "test": len(data.test) if data.test is not None else None,
+        "train_with_labels": data.train_with_labels,
+        "seen_test_share": data.seen_test_share,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value)
+
+
+def _inputs(
+    teacher: Teacher,
+    data: str,
+    test: str | None,
+    recipe: Recipe,
+    budget: Budget,
+    length: Deadline | Epochs,
+    seed: int,
+    device: str,
+    opset: int | None,
+) -> Mapping[str, Any]:
+    """What a run depends on, as plain values; another machine path to the same data is the same."""
+    pruning = [phase for phase in recipe.phases if isinstance(phase, Prune)]
+    return {
+        "teacher": teacher.source.sha256 or teacher.source.architecture,
+        "architecture": teacher.source.architecture,
+        "preprocessing": _plain(teacher.preprocessing),
+        "data": data_identity(data),
+        "test": data_identity(test) if test else None,
+        "recipe": recipe.name,
+        "form": recipe.form,
+        "criterion": [getattr(phase.criterion, "__name__", "") for phase in pruning],
+        "allocation": [phase.allocation.__name__ for phase in pruning],
+        "budget": _plain(budget),
+        "length": {type(length).__name__.lower(): _plain(length)},
+        "seed": seed,
+        "device": device,
+        "opset": opset,
+    }
+
+
+def data_identity(spec: str) -> Any:
+    """The name of built-in data, or a folder's files by relative path and size."""
+    import hashlib
+
+    folder = Path(spec)
+    if spec in ("digits", "synthetic"):
+        return spec
+    if not folder.is_dir():
+        raise DataError(
+            f"{spec}: no such folder; give --data a folder of images, digits or synthetic"
+        )
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            line = f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n"
+            digest.update(line.encode())
+    return {"name": folder.name, "files": digest.hexdigest()}

@@ -1,0 +1,196 @@
+"""Image folders: which files there are, which class each has, and their pixels.
+
+Comes in: a folder, a ``Preprocessing``.  Goes out: listings, one uint8 tensor of decoded pictures.
+Knows nothing of splits, networks or training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from compressor.errors import DataError
+from compressor.types import Preprocessing
+
+ENDINGS = frozenset(
+    (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
+)
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LARGEST_SET_BYTES = 8_000_000_000
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "nearest-exact": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "hamming": Image.Resampling.HAMMING,
+    "box": Image.Resampling.BOX,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Pictures of one folder.  ``classes`` are the sorted class folders; none where it is flat."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    labels: tuple[int, ...] | None
+    classes: tuple[str, ...]
+
+
+def parts_of(folder: Path) -> dict[str, Path]:
+    """The train, val and test folders inside, where it is divided that way (else nothing)."""
+    found = {PARTS[sub.name]: sub for sub in _subfolders(folder) if sub.name in PARTS}
+    if found and "train" not in found and len(found) == len(_subfolders(folder)):
+        raise DataError(f"{folder}: has {', '.join(sorted(found))} but no train folder; add it")
+    return found if "train" in found else {}
+
+
+def list_images(folder: Path) -> Listing:
+    """Pictures in class folders, or flat.  Raises DataError where there are none, or both kinds."""
+    subfolders = _subfolders(folder)
+    loose = _pictures(folder, deep=False)
+    if loose and subfolders:
+        raise DataError(
+            f"{folder}: holds both pictures ({loose[0].name}, ...) and folders "
+            f"({subfolders[0].name}, ...); use class folders only, or one flat folder"
+        )
+    files, labels = list(loose), [0] * len(loose)
+    for number, subfolder in enumerate(subfolders):
+        own = _pictures(subfolder, deep=True)
+        files += own
+        labels += [number] * len(own)
+    if not files:
+        raise DataError(
+            f"{folder}: no pictures there; expected {', '.join(sorted(ENDINGS))} files, in class "
+            "folders or flat"
+        )
+    return Listing(
+        folder=folder,
+        files=tuple(files),
+        labels=tuple(labels) if subfolders else None,
+        classes=tuple(subfolder.name for subfolder in subfolders),
+    )
+
+
+def first_picture_size(folder: Path) -> tuple[int, int]:
+    """(height, width) of the first picture."""
+    parts = parts_of(folder)
+    file = list_images(parts.get("train", folder)).files[0]
+    try:
+        with Image.open(file) as picture:
+            return picture.height, picture.width
+    except (OSError, UnidentifiedImageError, ValueError) as error:
+        raise _unreadable(file, error) from error
+
+
+def decode(files: Sequence[Path], preprocessing: Preprocessing) -> Tensor:
+    """Decode, resize and crop: uint8 (n, channels, height, width).
+
+    Channels are as many as ``preprocessing.mean`` has (1: grey, 3: RGB).  The arithmetic is that of
+    torchvision's classification presets on pictures.  Raises DataError naming an unreadable file.
+    """
+    height, width = preprocessing.crop
+    channels = len(preprocessing.mean)
+    if channels not in (1, 3):
+        raise DataError(f"pictures have 1 or 3 channels, the network's input has {channels}")
+    if preprocessing.interpolation not in RESAMPLING:
+        raise DataError(f"interpolation {preprocessing.interpolation!r} is not known")
+    size = len(files) * channels * height * width
+    if size > LARGEST_SET_BYTES:
+        raise DataError(
+            f"{files[0].parent}: {len(files):,} pictures at {height}x{width} need "
+            f"{size / 1e9:.0f} GB, and at most {LARGEST_SET_BYTES / 1e9:.0f} GB stay in memory; "
+            "give fewer pictures or a smaller --image-size"
+        )
+    pixels = torch.empty(len(files), channels, height, width, dtype=torch.uint8)
+
+    def place(number: int) -> None:
+        pixels[number] = _decode_one(files[number], preprocessing)
+
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+        for _ in pool.map(place, range(len(files))):
+            pass
+    return pixels
+
+
+def content_hashes(pixels: Tensor) -> list[bytes]:
+    """A digest of each picture's decoded pixels: equal pictures have equal digests."""
+    arrays = pixels.contiguous().numpy()
+    return [hashlib.blake2b(array.tobytes(), digest_size=16).digest() for array in arrays]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise DataError(f"{folder}: no such folder; give a folder of pictures, digits or synthetic")
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is not a folder; give the folder that holds the pictures")
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _pictures(folder: Path, deep: bool) -> list[Path]:
+    found = folder.rglob("*") if deep else folder.iterdir()
+    return sorted(
+        p
+        for p in found
+        if p.suffix.lower() in ENDINGS and not p.name.startswith(".") and p.is_file()
+    )
+
+
+def _decode_one(file: Path, preprocessing: Preprocessing) -> Tensor:
+    grey = len(preprocessing.mean) == 1
+    try:
+        with Image.open(file) as opened:
+            if opened.mode.startswith(("I", "F")):
+                raise DataError(f"{file}: has more than 8 bits per pixel; convert it to 8 bits")
+            picture = opened.convert("L" if grey else "RGB")
+    except (
+        OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:  # fmt: skip
+        raise _unreadable(file, error) from error
+    picture = _cropped(_resized(picture, preprocessing), preprocessing.crop)
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return pixels.view(picture.height, picture.width, -1).permute(2, 0, 1)
+
+
+def _resized(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The shorter side brought to ``resize``; without one, only what is too small is enlarged."""
+    height, width = preprocessing.crop
+    shorter = min(picture.size)
+    wanted = preprocessing.resize
+    if wanted is None:
+        if picture.height >= height and picture.width >= width:
+            return picture
+        grow = max(height / picture.height, width / picture.width)
+        size = (max(width, round(picture.width * grow)), max(height, round(picture.height * grow)))
+        return picture.resize(size, RESAMPLING[preprocessing.interpolation])
+    if shorter == wanted:
+        return picture
+    longer = int(wanted * max(picture.size) / shorter)
+    size = (wanted, longer) if picture.width <= picture.height else (longer, wanted)
+    return picture.resize(size, RESAMPLING[preprocessing.interpolation])
+
+
+def _cropped(picture: Image.Image, crop: tuple[int, int]) -> Image.Image:
+    """The centre; black around where the picture is smaller."""
+    height, width = crop
+    if (picture.height, picture.width) == crop:
+        return picture
+    top = round((picture.height - height) / 2.0)
+    left = round((picture.width - width) / 2.0)
+    return picture.crop((left, top, left + width, top + height))
+
+
+def _unreadable(file: Path, error: BaseException) -> DataError:
+    lines = str(error).splitlines() or [type(error).__name__]
+    reason = lines[0].replace(str(file), file.name)[:120]
+    return DataError(f"{file}: not a readable picture ({reason}); replace or remove it")

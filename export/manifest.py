@@ -1,0 +1,150 @@
+"""``manifest.json``: how a run folder came about, and the hash of every file in it.
+
+Comes in: a folder and the command that filled it.  Goes out: the manifest, or what differs from it.
+No clock and no place of this machine in it.  Knows nothing of what the files hold, nor of torch.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from compressor.errors import FolderError
+from compressor.files import sha256, write_bytes
+from export.paths import reduce_argument
+
+FORMAT = 1
+MANIFEST_FILE = "manifest.json"
+PACKAGES = ("compressor", "torch", "torchvision", "onnx", "onnxscript", "onnx-ir", "onnxruntime",
+            "numpy", "safetensors", "accelerate", "timm")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedFile:
+    """A file by its path in the folder, with forward slashes."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """``versions``: (package, version) pairs, sorted; ``files`` sorted by path."""
+
+    format: int
+    command: tuple[str, ...]
+    seed: int
+    versions: tuple[tuple[str, str], ...]
+    files: tuple[ListedFile, ...]
+
+
+def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of those packages that are installed."""
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def write_manifest(
+    folder: Path, command: Sequence[str], seed: int, versions: Mapping[str, str]
+) -> Manifest:
+    """Hash every other file in ``folder`` and write the manifest beside them.
+
+    Absolute paths in ``command`` are cut to their last two parts.
+    """
+    manifest = Manifest(
+        format=FORMAT,
+        command=tuple(reduce_argument(argument) for argument in command),
+        seed=seed,
+        versions=tuple(sorted(versions.items())),
+        files=tuple(_listed(folder, path) for path in _paths(folder)),
+    )
+    content = {
+        "format": manifest.format,
+        "command": list(manifest.command),
+        "seed": manifest.seed,
+        "versions": dict(manifest.versions),
+        "files": {one.path: {"bytes": one.bytes, "sha256": one.sha256} for one in manifest.files},
+    }
+    text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(folder / MANIFEST_FILE, text.encode())
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises FolderError where there is none, or none this version can read."""
+    path = folder / MANIFEST_FILE
+    try:
+        content = json.loads(path.read_bytes())
+        if content["format"] != FORMAT:
+            raise FolderError(
+                f"{path} has format {content['format']}, this version reads {FORMAT}; use the "
+                "version that wrote it"
+            )
+        return _manifest(content)
+    except FileNotFoundError:
+        raise FolderError(f"{folder} has no {MANIFEST_FILE}; give the folder of a run") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FolderError(f"{path} cannot be read as a manifest ({error}); build anew") from error
+
+
+def check_manifest(folder: Path) -> tuple[str, ...]:
+    """One line per difference between the folder and its manifest; empty: none.
+
+    Raises FolderError as ``read_manifest`` does.
+    """
+    listed = {one.path: one for one in read_manifest(folder).files}
+    found = set(_paths(folder))
+    lines = []
+    for path in sorted(listed.keys() | found):
+        if path not in found:
+            lines.append(f"{path}: missing")
+        elif path not in listed:
+            lines.append(f"{path}: not in the manifest")
+        else:
+            lines.extend(_difference(listed[path], _listed(folder, path)))
+    return tuple(lines)
+
+
+def _difference(listed: ListedFile, found: ListedFile) -> Iterator[str]:
+    if found.bytes != listed.bytes:
+        yield f"{listed.path}: {found.bytes} bytes, {listed.bytes} in the manifest"
+    elif found.sha256 != listed.sha256:
+        yield f"{listed.path}: sha256 {found.sha256[:12]}..., {listed.sha256[:12]}... expected"
+
+
+def _paths(folder: Path) -> list[str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    names = (path.relative_to(folder).as_posix() for path in files)
+    return sorted(name for name in names if name != MANIFEST_FILE)
+
+
+def _listed(folder: Path, path: str) -> ListedFile:
+    file = folder / path
+    return ListedFile(path=path, bytes=file.stat().st_size, sha256=sha256(file))
+
+
+def _manifest(content: dict[str, Any]) -> Manifest:
+    files = []
+    for path, entry in sorted(content["files"].items()):
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise ValueError(f"{path!r} lies outside the folder")
+        files.append(ListedFile(path=path, bytes=int(entry["bytes"]), sha256=str(entry["sha256"])))
+    return Manifest(
+        format=int(content["format"]),
+        command=tuple(str(argument) for argument in content["command"]),
+        seed=int(content["seed"]),
+        versions=tuple(sorted((str(k), str(v)) for k, v in content["versions"].items())),
+        files=tuple(files),
+    )

@@ -1,0 +1,187 @@
+"""An exported program becomes an ONNX file, looked over before it gets its name.
+
+Comes in: an ``ExportedProgram`` with a dynamic batch.  Goes out: one file (weights beside it where
+one file would be too large for protobuf), with our own metadata, no path of this machine, equal
+bytes for equal input.  Knows nothing of what the numbers are; ``parity`` runs the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import torch
+from google.protobuf.message import Message  # type: ignore[import-untyped]
+from onnx.defs import onnx_opset_version
+from torch.export import ExportedProgram
+
+from compressor.errors import DefectError, InputError, OptionError
+from compressor.files import replacing, sha256
+from export.descriptions import Description, metadata
+from export.paths import find_absolute_paths
+from export.rewrites import restore_pools, strip
+
+LOWEST_OPSET = 18  # what torch's operators are written in; converting downwards often fails
+EXTERNAL_ABOVE = 1_500_000_000  # bytes; protobuf ends at 2 GiB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxFile:
+    """A written file.  ``bytes`` counts weights beside it too; ``sha256`` is of the file itself.
+
+    ``batch_norms``: BatchNormalization nodes left, that is those no convolution could take in.
+    """
+
+    path: Path
+    opset: int
+    bytes: int
+    sha256: str
+    batch_norms: int
+
+
+def write_onnx(
+    program: ExportedProgram,
+    path: Path,
+    description: Description,
+    *,
+    opset: int | None = None,
+    external_above: int = EXTERNAL_ABOVE,
+) -> OnnxFile:
+    """Write ``program`` to ``path`` (``.onnx``) and look the result over.
+
+    One input is named ``input``, one output ``logits``; the batch dimension is named ``batch``.
+    Raises OptionError for an opset that cannot be met, InputError where the exporter has no
+    operator for the network, DefectError where the result is not fit to ship.
+    """
+    highest = onnx_opset_version()
+    if opset is not None and not LOWEST_OPSET <= opset <= highest:
+        raise OptionError(
+            f"opset {opset} cannot be written; choose one from {LOWEST_OPSET} to {highest}"
+        )
+    model = _convert(program, path.name, opset)
+    strip(model)
+    reached = model.opset_imports[""]
+    if opset is not None and reached != opset:
+        raise OptionError(
+            f"{path.name}: opset {opset} was asked for, but the exporter stays at {reached}; "
+            f"ask for {reached}"
+        )
+    model.metadata_props.update(metadata(description))
+    model.producer_name, model.producer_version = "compressor", description.tool_version
+    counts = _inspect(model, path.name)
+    with replacing(path) as place:
+        written = _save(model, place, external_above)
+        onnx.checker.check_model(str(place), full_check=True)
+        _refuse_paths(place, path.name)
+        size = sum(file.stat().st_size for file in written)
+        digest = sha256(place)
+    return OnnxFile(
+        path=path,
+        opset=reached,
+        bytes=size,
+        sha256=digest,
+        batch_norms=counts.get("BatchNormalization", 0),
+    )
+
+
+def _convert(program: ExportedProgram, name: str, opset: int | None) -> ir.Model:
+    inputs = program.graph_signature.user_inputs
+    outputs = program.graph_signature.user_outputs
+    try:
+        converted = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=opset,
+            input_names=["input"] if len(inputs) == 1 else [str(one) for one in inputs],
+            output_names=_output_names(program, len(outputs)),
+            dynamic_shapes=tuple({0: "batch"} for _ in inputs),
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        reason = str(first).strip().splitlines()[0].rstrip(".")
+        raise InputError(
+            f"{name}: the ONNX exporter cannot express this network: {reason}; "
+            "student.pt2 holds it all the same"
+        ) from error
+    assert converted is not None
+    return restore_pools(converted.model)
+
+
+def _output_names(program: ExportedProgram, count: int) -> list[str]:
+    if count == 1:
+        return ["logits"]
+    spec = program.call_spec.out_spec
+    keys = getattr(spec, "context", None)
+    if isinstance(keys, list) and len(keys) == count and all(isinstance(k, str) for k in keys):
+        return list(keys)
+    return [f"output_{place}" for place in range(count)]
+
+
+def _inspect(model: ir.Model, name: str) -> Mapping[str, int]:
+    """Operator counts.  Raises DefectError for what other runtimes could not run."""
+    counts: dict[str, int] = {}
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        if node.domain:
+            raise DefectError(
+                f"{name}: node {node.name} is {node.domain}.{node.op_type}, outside standard ONNX"
+            )
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+        values.extend(node.outputs)
+    if model.functions:
+        raise DefectError(f"{name}: holds functions of its own: {sorted(model.functions)[:3]}")
+    for value in values:
+        if value.dtype == ir.DataType.DOUBLE:
+            raise DefectError(f"{name}: value {value.name} is float64; convert the network first")
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is None or not value.shape.rank() or str(value.shape[0]) != "batch":
+            raise DefectError(
+                f"{name}: {value.name} has shape {value.shape}, whose first dimension is not the "
+                "dynamic batch"
+            )
+    return counts
+
+
+def _save(model: ir.Model, place: Path, external_above: int) -> tuple[Path, ...]:
+    held = (value.const_value for value in model.graph.initializers.values())
+    size = sum(tensor.nbytes for tensor in held if tensor is not None)
+    if size <= external_above:
+        ir.save(model, place)
+        return (place,)
+    beside = place.with_name(place.name + ".data")
+    ir.save(model, place, external_data=beside.name)
+    return (place, beside)
+
+
+def _refuse_paths(place: Path, name: str) -> None:
+    """Raise DefectError where the file's text names a place of this machine; labels may."""
+    proto = onnx.load(str(place), load_external_data=False)
+    for pair in proto.metadata_props:
+        if pair.key == "compressor.labels":
+            pair.value = ""
+    for text in _texts(proto):
+        found = find_absolute_paths(text)
+        if found:
+            raise DefectError(f"{name}: holds the path {found[0]}")
+
+
+def _texts(message: Message) -> Iterator[str]:
+    """Every string in a protobuf message, at any depth; weights are bytes and are not looked at."""
+    for field, value in message.ListFields():
+        for one in (value,) if isinstance(value, str | bytes | Message) else _repeated(value):
+            if isinstance(one, Message):
+                yield from _texts(one)
+            elif isinstance(one, str):
+                yield one
+            elif isinstance(one, bytes) and field.name != "raw_data":
+                yield one.decode("utf-8", "replace")
+
+
+def _repeated(value: object) -> Iterable[object]:
+    return value if isinstance(value, Iterable) else ()

@@ -1,0 +1,92 @@
+"""An ONNX file run on arrays, and how right and how alike its answers are.
+
+Comes in: a file and numpy arrays.  Goes out: logits, shares.  Knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from compressor.errors import InputError
+
+Array = NDArray[Any]
+
+TOLERANCE = 1e-4
+# Outputs smaller than this are compared absolutely, to TOLERANCE times it: float32 leaves that much
+# noise when large activations cancel.  With 1 here, a network of small logits would always pass.
+SMALLEST_SCALE = 0.1
+
+
+def open_session(path: Path, *, threads: int = 0) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU; ``threads`` 0 leaves their number to the runtime.
+
+    Raises InputError where the runtime cannot load the file.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        # The runtime's exceptions share no base class but this one.
+        line = str(error).strip().splitlines()[0]
+        raise InputError(f"{path.name}: ONNX Runtime cannot load it: {line}") from error
+
+
+def run_session(session: onnxruntime.InferenceSession, inputs: tuple[Array, ...]) -> list[Array]:
+    """Outputs for one batch; ``inputs`` in the order of the file's inputs."""
+    names = [one.name for one in session.get_inputs()]
+    outputs: list[Array] = session.run(None, dict(zip(names, inputs, strict=True)))
+    return outputs
+
+
+def predict_batches(path: Path, batches: Iterable[Array], *, threads: int = 0) -> Array:
+    """First output for every sample of ``batches``, concatenated: shape (samples, ...)."""
+    session = open_session(path, threads=threads)
+    return np.concatenate([run_session(session, (batch,))[0] for batch in batches])
+
+
+def predict(path: Path, inputs: Array, batch: int = 32, *, threads: int = 0) -> Array:
+    """First output for ``inputs`` (samples, ...), run ``batch`` samples at a time."""
+    return predict_batches(path, _chunks(inputs, batch), threads=threads)
+
+
+def choose(logits: Array) -> Array:
+    """The class chosen: along dimension 1, or the last of (batch, sequence, classes)."""
+    if logits.ndim < 2:
+        logits = logits.reshape(-1, 1)
+    chosen: Array = logits.argmax(axis=-1 if logits.ndim == 3 else 1)
+    return chosen
+
+
+def accuracy(logits: Array, labels: Array) -> float:
+    """Share of samples whose chosen class is the label."""
+    return float(np.mean(choose(logits) == np.asarray(labels)))
+
+
+def agreement(first: Array, second: Array) -> float:
+    """Share of places where both choose the same class."""
+    return float(np.mean(choose(first) == choose(second)))
+
+
+def relative_error(wanted: Array, got: Array, scale: float) -> tuple[float, float]:
+    """Largest absolute difference, and the same over ``scale``; infinite for other shapes."""
+    if wanted.shape != got.shape:
+        return float("inf"), float("inf")
+    difference = np.abs(wanted.astype(np.float64) - got.astype(np.float64))
+    error = float(difference.max(initial=0.0))
+    return error, error / max(SMALLEST_SCALE, scale)
+
+
+def _chunks(inputs: Array, batch: int) -> Iterator[Array]:
+    for start in range(0, len(inputs), batch):
+        yield inputs[start : start + batch]

@@ -1,0 +1,60 @@
+"""How pictures become the network's input, and what its classes are called, as files.
+
+Comes in: ``Preprocessing`` and labels.  Goes out: ``preprocessor_config.json`` in the form Hugging
+Face reads (shorter side resized, centre crop, rescale, normalise), ``labels.json`` (a list in class
+order).  Knows nothing of images.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from compressor.errors import OptionError
+from compressor.files import write_bytes
+from compressor.types import Preprocessing
+
+PREPROCESSING_FILE = "preprocessor_config.json"
+LABELS_FILE = "labels.json"
+# Pillow's numbers, which that form uses.
+RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
+
+
+def write_preprocessing(
+    folder: Path, preprocessing: Preprocessing, labels: tuple[str, ...] | None = None
+) -> tuple[Path, ...]:
+    """Write the files and return their paths; no labels, no ``labels.json``.
+
+    Raises OptionError for an interpolation that form has no number for.
+    """
+    if preprocessing.interpolation not in RESAMPLE:
+        raise OptionError(
+            f"interpolation {preprocessing.interpolation!r} is not one of {', '.join(RESAMPLE)}"
+        )
+    height, width = preprocessing.crop
+    shorter = preprocessing.resize
+    content = {
+        # The processor whose steps are these, in this order.
+        "image_processor_type": "BitImageProcessor",
+        "do_convert_rgb": len(preprocessing.mean) == 3,
+        "do_resize": shorter is not None,
+        "size": {"shortest_edge": min(height, width) if shorter is None else shorter},
+        "resample": RESAMPLE[preprocessing.interpolation],
+        "do_center_crop": True,
+        "crop_size": {"height": height, "width": width},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+    }
+    written = [folder / PREPROCESSING_FILE]
+    write_bytes(written[0], _encode(content))
+    if labels is not None:
+        written.append(folder / LABELS_FILE)
+        write_bytes(written[1], _encode(list(labels)))
+    return tuple(written)
+
+
+def _encode(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

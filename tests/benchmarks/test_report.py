@@ -1,0 +1,258 @@
+"""The page: complete, escaped, self-contained, the same for the same files."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from benchmarks import formatting, pictures
+from benchmarks.report import RunData, read, render, widths
+from compressor.types import KeptUnits
+
+PAYLOAD = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
+
+
+class Tags(HTMLParser):
+    """Collects tags and attributes and checks that what opens also closes."""
+
+    void = ("meta", "br", "img", "link", "input")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in self.void:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+
+def poison(value: Any) -> Any:
+    """The same value with every free text replaced by a payload."""
+    fixed = {"onnxruntime", "torch", "cpu", "float32", "faster", "VALID", "params"}
+    if isinstance(value, str):
+        return value if value in fixed or value.startswith("benchmarks/") else PAYLOAD
+    if isinstance(value, Mapping):
+        return {key: poison(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [poison(one) for one in value]
+    return value
+
+
+def with_report(run: RunData, **changes: Any) -> RunData:
+    report = copy.deepcopy(dict(run.report))
+    report.update(changes)
+    return dataclasses.replace(run, report=report)
+
+
+def text(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+
+
+def test_page_tells_everything_with_the_verdict_first(run: RunData) -> None:
+    page = render(run)
+    said = text(page)
+    places = [
+        said.index(words)
+        for words in (
+            f"3.3{formatting.TIMES} fewer parameters, 2.40{formatting.TIMES} faster",
+            "Teacher and student",
+            "How accuracy came back",
+            "Widths, before and after",
+            "Speed",
+            "Share of calls done",
+            "Proof",
+            "What was frozen, and why",
+            "Files that ship",
+            "To repeat this",
+        )
+    ]
+    assert places == sorted(places)
+    assert "stem: 16 units, 8 kept, 8 removed" in page
+    assert "12 places are frozen" in said
+    assert Tags(page).stack == []
+
+
+def test_page_loads_nothing_and_runs_nothing(run: RunData) -> None:
+    page = render(run)
+    tags = Tags(page)
+    assert not tags.names & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+    assert not {name for name in tags.attributes if name.startswith("on")}
+    assert not tags.attributes & {"src", "href", "xlink:href", "srcset", "action"}
+    assert not re.search(r"https?:|url\(|@import|//", page)
+
+
+def test_same_files_give_the_same_page(run: RunData) -> None:
+    assert render(run) == render(run)
+
+
+def test_every_text_from_files_is_escaped(run: RunData) -> None:
+    assert run.analysis is not None
+    assert run.plan is not None
+    bad = dataclasses.replace(
+        with_report(
+            run,
+            **poison(run.report),
+            notes=[PAYLOAD],
+            warnings=[PAYLOAD],
+            command=["compressor", PAYLOAD],
+            data={"name": PAYLOAD},
+            benchmarks_skipped=[
+                {"runtime": PAYLOAD, "device": PAYLOAD, "batch": 1, "reason": PAYLOAD}
+            ],
+        ),
+        analysis=dataclasses.replace(
+            run.analysis,
+            frozen=tuple(
+                dataclasses.replace(one, where=PAYLOAD, op=PAYLOAD, reason=PAYLOAD, source=PAYLOAD)
+                for one in run.analysis.frozen
+            ),
+        ),
+        plan=dataclasses.replace(
+            run.plan,
+            criterion=PAYLOAD,
+            groups=tuple(dataclasses.replace(one, name=PAYLOAD) for one in run.plan.groups),
+        ),
+    )
+    page = render(bad)
+    tags = Tags(page)
+    assert "<script" not in page
+    assert not tags.names & {"script", "img"}
+    assert "onerror" not in tags.attributes
+    assert "&lt;script&gt;" in page
+
+
+def test_unknown_accuracy_is_stated(run: RunData) -> None:
+    report = run.report
+    unknown = with_report(
+        run,
+        teacher={**report["teacher"], "metrics": None, "trained": False, "sha256": None},
+        student={**report["student"], "metrics": None},
+        stages=[{"name": "removed", "metrics": None, "agreement": 0.2}],
+    )
+    said = text(render(unknown))
+    assert "Accuracy is unknown" in said
+    assert "teacher is untrained" in said
+
+
+def test_agreement_may_be_unknown_too(run: RunData) -> None:
+    student = {**run.report["student"], "metrics": None, "agreement": None}
+    page = render(with_report(run, student=student, stages=[]))
+    assert "Accuracy is unknown" in page
+
+
+def test_run_without_proof_plan_samples_and_benchmarks_still_has_a_page(run: RunData) -> None:
+    bare = RunData(
+        report={**run.report, "proof": None, "benchmarks": [], "deployables": [], "stages": []},
+        analysis=None,
+        plan=None,
+        samples={},
+    )
+    said = text(render(bare))
+    assert "There is no proof" in said
+    assert "Speed was not measured" in said
+
+
+def test_invalid_workload_is_shown_without_an_interval(run: RunData) -> None:
+    bad = {
+        **run.report["benchmarks"][0],
+        "interval": None,
+        "twin_interval": None,
+        "verdict": "invalid",
+        "status": "INVALID",
+        "reasons": ["only 2 rounds"],
+    }
+    said = text(render(with_report(run, benchmarks=[bad])))
+    assert "INVALID" in said
+    assert "only 2 rounds" in said
+
+
+def test_many_groups_are_drawn_under_headings(run: RunData) -> None:
+    groups = tuple(
+        KeptUnits(group=n, name=f"block{n // 75}.layer{n}.conv", units=64, kept=((0, 16),))
+        for n in range(300)
+    )
+    stages = widths(groups)
+    assert [stage.name for stage in stages] == [f"block{n}" for n in range(4)]
+    assert sum(len(stage.lines) for stage in stages) == 300
+    assert run.plan is not None
+    page = render(dataclasses.replace(run, plan=dataclasses.replace(run.plan, groups=groups)))
+    assert "widths dense" in page
+    assert "block3.layer299.conv: 64 units, 16 kept, 48 removed" in page
+
+
+def test_run_folder_is_read_back(run: RunData, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_bytes(msgspec.json.encode(run.report))
+    (tmp_path / "analysis.json").write_bytes(msgspec.json.encode(run.analysis))
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(run.plan))
+    found = read(tmp_path)
+    assert (found.report, found.analysis, found.plan) == (run.report, run.analysis, run.plan)
+    assert found.samples == {}
+
+
+def test_pictures_are_well_formed() -> None:
+    line = pictures.Speedup(
+        label="a & b", value=2.4, interval=(2.3, 2.5), band=(0.9, 1.1), verdict="faster"
+    )
+    for picture in (
+        pictures.forest([line, dataclasses.replace(line, interval=None, band=None)]),
+        pictures.distribution([3.0, 3.1, 3.2] * 20, [1.0, 1.1]),
+        pictures.distribution([2.0], [2.0]),
+        pictures.width_bar(3, 16, 64),
+    ):
+        assert ET.fromstring(str(picture)).tag == "svg"
+
+
+def test_kept_and_removed_widths_are_in_proportion() -> None:
+    before, after = ET.fromstring(str(pictures.width_bar(8, 32, 64)))
+    assert (before.get("width"), after.get("width")) == ("50.0%", "12.5%")
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (formatting.count(25_557_032), "25.6 M"),
+        (formatting.count(853), "853"),
+        (formatting.size(44_720_000), "44.7 MB"),
+        (formatting.share(0.9271), "92.7 %"),
+        (formatting.milliseconds(0.5441), "0.544"),
+        (formatting.milliseconds(1290.4), "1,290"),
+        (formatting.milliseconds(None), formatting.UNKNOWN),
+        (formatting.seconds(75.2), "1 min 15 s"),
+        (formatting.error(3.14e-15), "3.1e-15"),
+        (formatting.error(0.0), "0"),
+        (formatting.error(0.83), "0.83"),
+        (formatting.metrics({"top1": 0.5, "top5": 0.75}), "top-1 50.0 %, top-5 75.0 %"),
+    ],
+)
+def test_numbers_are_written_for_people(shown: str, text: str) -> None:
+    assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(1.0, 1.05), (1614.0, 2910.0), (0.02, 40.0), (3.0, 3.001)]
+)
+def test_axis_numbers_are_round_and_inside(low: float, high: float) -> None:
+    found = pictures.ticks(low, high)
+    assert 1 <= len(found) <= 7
+    assert all(low <= value <= high for value in found)

@@ -1,0 +1,104 @@
+"""A run folder verified."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from compressor.errors import FolderError
+from export.manifest import write_manifest
+from export.onnx_files import OnnxFile
+from export.prediction import Array, predict
+from export.verification import verify, write_golden
+
+FILE = "onnx/student.onnx"
+
+
+@pytest.fixture(scope="module")
+def model(pooled: OnnxFile, images: Tensor) -> tuple[bytes, Array, Array]:
+    """An ONNX file's bytes, golden inputs and its outputs."""
+    inputs = images[:4].numpy()
+    return pooled.path.read_bytes(), inputs, predict(pooled.path, inputs)
+
+
+@pytest.fixture
+def folder(model: tuple[bytes, Array, Array], tmp_path: Path) -> Path:
+    content, inputs, outputs = model
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / FILE).write_bytes(content)
+    write_golden(tmp_path, inputs, {FILE: outputs})
+    write_manifest(tmp_path, ("build",), 0, {})
+    return tmp_path
+
+
+def test_untouched_folder_passes_and_is_replayed(folder: Path) -> None:
+    verification = verify(folder)
+    assert (verification.passed, verification.files) == (True, 2)
+    assert [(one.file, one.samples, one.passed) for one in verification.replays] == [
+        (FILE, 4, True)
+    ]
+
+
+def test_changed_file_is_named_and_not_run(folder: Path) -> None:
+    with (folder / FILE).open("r+b") as stream:
+        stream.seek(100)
+        stream.write(b"\0\0\0\0")
+    verification = verify(folder)
+    assert (verification.passed, verification.replays) == (False, ())
+    assert verification.differences[0].startswith(f"{FILE}: sha256")
+
+
+def test_file_that_answers_otherwise_is_named(
+    model: tuple[bytes, Array, Array], folder: Path
+) -> None:
+    write_golden(folder, model[1], {FILE: model[2] * 1.01})
+    write_manifest(folder, ("build",), 0, {})
+    verification = verify(folder)
+    assert not verification.passed
+    assert "golden outputs differ by" in verification.differences[0]
+
+
+def test_golden_outputs_of_an_absent_or_outside_file_are_named(
+    model: tuple[bytes, Array, Array], folder: Path
+) -> None:
+    write_golden(folder, model[1], {"../x.onnx": model[2], "none.onnx": model[2]})
+    write_manifest(folder, ("build",), 0, {})
+    assert len(verify(folder).differences) == 2
+
+
+def test_golden_file_that_is_torn_is_refused(folder: Path) -> None:
+    (folder / "golden.npz").write_bytes(b"PK torn")
+    write_manifest(folder, ("build",), 0, {})
+    with pytest.raises(FolderError, match=r"golden\.npz cannot be read"):
+        verify(folder)
+
+
+def test_golden_bytes_are_equal_for_equal_arrays(folder: Path, tmp_path: Path) -> None:
+    first = write_golden(folder, np.ones((2, 3), np.float32), {"a": np.zeros(2)}).read_bytes()
+    second = write_golden(folder, np.ones((2, 3), np.float32), {"a": np.zeros(2)}).read_bytes()
+    assert first == second
+
+
+BLOCKED = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "onnx", "onnxscript"):
+            raise ImportError("blocked " + name)
+sys.meta_path.insert(0, Blocker())
+from pathlib import Path
+from export.verification import verify
+assert verify(Path(sys.argv[1])).passed
+"""
+
+
+def test_verification_runs_where_there_is_no_torch(folder: Path) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", BLOCKED, str(folder)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

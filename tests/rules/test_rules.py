@@ -1,0 +1,212 @@
+"""Every family of operators between two layers: cuts are proved, all else is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compressor.analysis import analyze
+from compressor.planning import plan_keeping
+from compressor.proof import prove
+from compressor.removal import remove
+from compressor.rules import find_rule, known_operators, rule
+from tests.zoo import captured, randomised
+
+Middle = Callable[[Tensor], Tensor]
+
+
+class Between(nn.Module):
+    """A layer of 16 units, something in the middle, a layer that reads the result."""
+
+    def __init__(self, middle: Middle) -> None:
+        super().__init__()
+        self.middle = middle
+        self.first = nn.Linear(6, 16)
+        width = middle(torch.zeros(2, 5, 16)).shape[-1]
+        self.last = nn.Linear(width, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.middle(torch.tanh(self.first(x))))
+
+
+def stacked(x: Tensor) -> Tensor:
+    return torch.stack([x, x.exp()], 1).sum(1)
+
+
+def written_into(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[..., 4:] += 1
+    return y
+
+
+def beside_ones(x: Tensor) -> Tensor:
+    return torch.cat([x, x.new_ones(x.shape[0], 5, 8)], -1)
+
+
+def interleaved(x: Tensor) -> Tensor:
+    return x.view(x.shape[0], 5, 2, 8).transpose(2, 3).reshape(x.shape[0], 5, 16)
+
+
+def gram(x: Tensor) -> Tensor:
+    return (x @ x.transpose(1, 2)) @ x
+
+
+def channel_softmax_attention(x: Tensor) -> Tensor:
+    weights = (x.transpose(1, 2) @ x).softmax(-1)
+    return x @ weights
+
+
+def tabled(x: Tensor) -> Tensor:
+    return x[:, torch.tensor([0, 2, 4])]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    middle: Middle
+    groups: tuple[int, ...]  # units of each group
+    exact: bool = True
+    told: str = ""  # part of a frozen reason
+
+
+CASES = {
+    "activation": Case(F.gelu, (16,)),
+    "scalars": Case(lambda x: 2 * x.clamp(-1, 1) - 0.5, (16,)),
+    "dropout": Case(lambda x: F.dropout(x, 0.5, training=False), (16,)),
+    "in_place": Case(lambda x: x.relu_().add_(0.25), (16,)),
+    "masked": Case(lambda x: x.masked_fill(x > 0.5, 3.0), (16,)),
+    "where": Case(lambda x: torch.where(x > 0, x, x.exp()), (16,)),
+    "constant_vector": Case(lambda x: x * torch.arange(16.0), (), told="meets a dimension"),
+    "write_into_slice": Case(written_into, (16,)),
+    "glu": Case(lambda x: F.glu(x, -1), (8,)),
+    "halves": Case(lambda x: x.chunk(2, -1)[0] * x.chunk(2, -1)[1].sigmoid(), (8,)),
+    "slice_without_last": Case(lambda x: x[..., :-1], (15,)),
+    "slice_from_end": Case(lambda x: x[..., -12:-2], (10, 6)),
+    "strided_slice": Case(lambda x: x[..., ::2], (), told="strided slice"),
+    "one_channel": Case(lambda x: x[..., :1] * x, (15,)),
+    "pad": Case(lambda x: F.pad(x, (2, 3)), (16, 5)),
+    "pad_with_ones": Case(lambda x: F.pad(x, (2, 3), value=1.0), (16, 5)),
+    "cat_with_ones": Case(beside_ones, (16, 8)),
+    "cat_twice": Case(lambda x: torch.cat([x, x.exp(), x], -1), (16,)),
+    "stack": Case(stacked, (16,)),
+    "repeat": Case(lambda x: x.repeat(1, 1, 3), (16,)),
+    "expand": Case(lambda x: x.sum(-1, keepdim=True).expand(-1, -1, 8), (16, 8)),
+    "heads": Case(lambda x: x.view(x.shape[0], 5, 2, 8).tanh().flatten(2), (2, 8)),
+    "unflatten": Case(lambda x: x.unflatten(-1, (8, -1)).flatten(-2), (8, 2)),
+    "interleave": Case(interleaved, (2, 8)),
+    "tokens_and_units": Case(lambda x: x.flatten(1).view(-1, 5, 16), (16,)),
+    "squeeze": Case(lambda x: x.unsqueeze(2).exp().squeeze(2), (16,)),
+    "select_token": Case(lambda x: x[:, 2], (16,)),
+    "select_unit": Case(lambda x: x * x[..., 3].unsqueeze(-1), (), told="position of it is picked"),
+    "tokens_by_table": Case(tabled, (16,)),
+    "flip": Case(lambda x: x.flip(-1), (), told="positions along it are moved"),
+    "roll_tokens": Case(lambda x: x.roll(1, 1), (16,)),
+    "cumsum_units": Case(lambda x: x.cumsum(-1), (), told="positions along"),
+    "cumsum_tokens": Case(lambda x: x.cumsum(1), (16,)),
+    "topk": Case(lambda x: x.topk(8, -1)[0], (), told="no rule"),
+    "largest_token": Case(lambda x: x.max(1)[0], (16,)),
+    "gram": Case(gram, (16,)),
+    "channel_attention": Case(channel_softmax_attention, (16,), exact=False),
+    "sum": Case(lambda x: x.exp() / x.exp().sum(-1, keepdim=True), (16,)),
+    "vector_norm": Case(lambda x: F.normalize(x.exp(), dim=-1), (16,)),
+    "mean": Case(lambda x: x - x.mean(-1, keepdim=True), (16,), exact=False),
+    "deviation": Case(lambda x: x / x.std(-1, keepdim=True), (16,), exact=False),
+    "largest_unit": Case(lambda x: x - x.amax(-1, keepdim=True), (16,), exact=False),
+    "softmax": Case(lambda x: x.softmax(-1), (16,), exact=False),
+    "softmax_tokens": Case(lambda x: x.softmax(1), (16,)),
+    "layer_norm": Case(lambda x: F.layer_norm(x, (16,)), (16,), exact=False),
+    "layer_norm_tokens": Case(lambda x: F.layer_norm(x, (5, 16)), (16,), exact=False),
+    "rms_norm": Case(lambda x: F.rms_norm(x, (16,)), (16,), exact=False),
+    "pool_tokens": Case(lambda x: F.avg_pool1d(x.transpose(1, 2), 2).transpose(1, 2), (16,)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_can_be_cut_is_proved_and_what_cannot_is_frozen(name: str) -> None:
+    case = CASES[name]
+    network = randomised(lambda: Between(case.middle))
+    graph = captured(network, (torch.randn(2, 5, 6),), name)
+    analysis = analyze(graph)
+    assert sorted(group.units for group in analysis.groups) == sorted(case.groups)
+    assert all(group.exact for group in analysis.groups) == (case.exact or not case.groups)
+    assert any(case.told in entry.reason for entry in analysis.frozen)
+    generator = np.random.default_rng(0)
+    for share in (0.3, 0.8) if case.groups else ():
+        keep = [True]
+        for group in analysis.groups:
+            part = generator.random(group.units) < share
+            part[generator.integers(group.units)] = True
+            keep.extend(part.tolist())
+        chosen = plan_keeping(analysis, np.array(keep))
+        student = remove(graph, analysis, chosen)
+        proof = prove(graph, student, analysis, chosen)
+        assert proof.passed, proof.first_wrong
+        assert proof.max_relative_error < 1e-12
+
+
+class Viewed(nn.Module):
+    """One layer's result takes the shape of another's: they must keep the same units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.other, self.last = nn.Linear(6, 16), nn.Linear(6, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).tanh().view_as(self.other(x)))
+
+
+class WeightFromLeft(nn.Module):
+    """A weight on the left of a product, another cut in chunks, a bias of two dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Parameter(torch.randn(12, 5))
+        self.packed = nn.Parameter(torch.randn(24, 6))
+        self.last = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.packed.chunk(2, 0)
+        x = torch.sigmoid(self.left @ F.linear(x, a) + 0.5)
+        return self.last(F.linear(x @ a, b).exp())
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "groups"), [(Viewed, (5, 6), [16]), (WeightFromLeft, (5, 6), [12, 12])]
+)
+def test_layers_that_share_a_shape_go_together(
+    network: Callable[[], nn.Module], shape: tuple[int, ...], groups: list[int]
+) -> None:
+    graph = captured(randomised(network), (torch.randn(2, *shape),))
+    analysis = analyze(graph)
+    assert [group.units for group in analysis.groups] == groups
+    keep = np.ones(1 + sum(groups), dtype=bool)
+    keep[[2, 5, 11]] = False
+    chosen = plan_keeping(analysis, keep)
+    student = remove(graph, analysis, chosen)
+    proof = prove(graph, student, analysis, chosen)
+    assert proof.passed, proof.first_wrong
+    assert sum(p.numel() for p in student.parameters()) == chosen.after.params
+
+
+def test_an_operator_has_one_rule() -> None:
+    with pytest.raises(ValueError, match=r"aten\.linear has two rules"):
+        rule("aten.linear")(lambda call: ())
+    assert "aten.linear" in known_operators()
+
+
+def test_in_place_and_tagged_operators_find_their_rules() -> None:
+    graph = torch.fx.Graph()
+    x = graph.placeholder("x")
+    aten = torch.ops.aten
+    plain, changed = (
+        graph.call_function(op, (x,)) for op in (aten.relu.default, aten.relu_.default)
+    )
+    tagged = graph.call_function(aten.erf.default, (x,))
+    unknown = graph.call_function(aten.cumprod.default, (x, 0))
+    assert find_rule(plain) is find_rule(changed) is find_rule(tagged) is not None
+    assert find_rule(unknown) is None

@@ -1,0 +1,66 @@
+"""Values inside the networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import OptionError
+from compressor.features import Observed, stage_nodes
+from compressor.graphs import Graph, capture
+
+
+def staged() -> Graph:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 8, 3, 2, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8, 2),
+    )
+    return capture(network.eval(), (torch.zeros(2, 1, 8, 8),))
+
+
+def test_stages_end_at_the_last_activation_of_each_resolution() -> None:
+    graph = staged()
+    nodes = {node.name: node for node in graph.program.graph.nodes}
+    chosen = stage_nodes(graph)
+    assert [nodes[name].meta["where"] for name in chosen] == ["3", "5"]
+    assert stage_nodes(graph, 1) == chosen[1:]
+
+
+def test_one_resolution_is_divided_evenly() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = x + layer(x)
+            return x.mean(1)
+
+    graph = capture(Tokens().eval(), (torch.zeros(2, 5, 4),))
+    assert stage_nodes(graph, 2) == ("add_2", "add_5")
+
+
+def test_observed_gives_logits_and_kept_rows() -> None:
+    graph = staged()
+    last = stage_nodes(graph)[-1]
+    pixels = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    logits, (whole,) = Observed(graph, (last,))(pixels)
+    _, (cut,) = Observed(graph, (last,), {last: {1: (0, 5)}})(pixels)
+    assert torch.equal(logits, graph(pixels))
+    assert torch.equal(cut, whole[:, [0, 5]])
+
+
+def test_an_unknown_node_is_refused_with_one_that_exists() -> None:
+    with pytest.raises(OptionError, match=r"no node 'relu_9'.*such as relu_1, relu_2"):
+        Observed(staged(), ("relu_9",))

@@ -1,0 +1,191 @@
+"""Teachers from files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from compressor import loading
+from compressor.errors import ArchitectureError, LoadError, OptionError
+from compressor.loading import load, untrained
+from compressor.preprocessing import IMAGENET_MEAN
+
+OWN_CODE = """
+from torch import nn
+def rest(): return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+def small(): return nn.Sequential(nn.Conv2d(3, 4, 3), *rest())
+def grey(): return nn.Sequential(nn.Conv2d(1, 4, 3), *rest())
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(OWN_CODE)
+    return tmp_path
+
+
+def save_own(folder: Path, channels: int = 3) -> Path:
+    parts = (nn.Conv2d(channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    torch.save(nn.Sequential(*parts).state_dict(), folder / "net.pt")
+    return folder / "net.pt"
+
+
+def test_recognised_teacher_knows_everything_a_build_needs(tmp_path: Path) -> None:
+    network = models.shufflenet_v2_x0_5(weights=None)
+    torch.save(network.state_dict(), tmp_path / "mine.pt")
+    teacher = load(tmp_path / "mine.pt")
+    assert teacher.module is not None
+    assert teacher.factory is not None
+    assert teacher.source.name == "mine"
+    assert teacher.source.architecture == "torchvision:shufflenet_v2_x0_5"
+    assert teacher.source.trained
+    assert teacher.source.sha256 is not None
+    assert teacher.example_inputs[0].shape == (2, 3, 224, 224)
+    assert "torchvision publishes" in teacher.preprocessing.origin
+    assert teacher.labels is not None
+    assert teacher.labels[0] == "tench"
+    assert not teacher.module.training
+    assert torch.equal(teacher.module.fc.weight, network.fc.weight)
+
+
+def test_factory_gives_other_weights_of_the_same_shapes(tmp_path: Path) -> None:
+    network = models.resnet18(weights=None, num_classes=10)
+    torch.save(
+        {"model": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "x.pt"
+    )
+    teacher = load(tmp_path / "x.pt", image_size=32)
+    assert teacher.module is not None
+    assert teacher.factory is not None
+    fresh = teacher.factory()
+    assert fresh.fc.weight.shape == (10, 512)
+    assert not torch.equal(fresh.conv1.weight, teacher.module.conv1.weight)
+    assert teacher.labels is None
+
+
+def test_own_file_takes_its_size_from_the_data(own: Path) -> None:
+    teacher = load(save_own(own), f"{own / 'mine.py'}:small", data_size=(20, 24))
+    assert teacher.example_inputs[0].shape == (2, 3, 20, 24)
+    assert teacher.preprocessing.mean == IMAGENET_MEAN
+    assert "publishes none" in teacher.preprocessing.origin
+    assert teacher.source.architecture == "mine.py:small"
+
+
+def test_unknown_size_asks_for_image_size(own: Path) -> None:
+    with pytest.raises(OptionError, match="--image-size"):
+        load(save_own(own), f"{own / 'mine.py'}:small")
+
+
+def test_example_inputs_decide_the_size(own: Path) -> None:
+    inputs = (torch.zeros(2, 3, 12, 16),)
+    teacher = load(save_own(own), f"{own / 'mine.py'}:small", inputs)
+    assert teacher.example_inputs is inputs
+    assert teacher.preprocessing.crop == (12, 16)
+
+
+def test_one_mean_number_serves_all_channels(own: Path) -> None:
+    teacher = load(
+        save_own(own), f"{own / 'mine.py'}:small", image_size=8, mean=(0.5,), std=(0.1, 0.2, 0.3)
+    )
+    assert teacher.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert teacher.preprocessing.std == (0.1, 0.2, 0.3)
+    assert teacher.preprocessing.origin == "mean and std given"
+
+
+def test_network_of_one_channel_gets_one_number(own: Path) -> None:
+    teacher = load(save_own(own, 1), f"{own / 'mine.py'}:grey", image_size=8)
+    assert len(teacher.preprocessing.mean) == 1
+    assert teacher.example_inputs[0].shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "words"),
+    [
+        ((0.1, 0.2), None, "one, or one per channel"),
+        ((123.0,), None, "divide by 255"),
+        (None, (0.0,), "must be positive"),
+    ],
+)
+def test_bad_numbers_are_refused(
+    own: Path, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, words: str
+) -> None:
+    with pytest.raises(OptionError, match=words):
+        load(save_own(own), f"{own / 'mine.py'}:small", image_size=8, mean=mean, std=std)
+
+
+def test_another_size_keeps_the_published_share_or_takes_pictures_whole(tmp_path: Path) -> None:
+    torch.save(models.squeezenet1_1(weights=None).state_dict(), tmp_path / "x.pt")
+    asked = load(tmp_path / "x.pt", image_size=112).preprocessing
+    whole = load(tmp_path / "x.pt", image_size=32, data_size=(32, 32)).preprocessing
+    assert (asked.crop, asked.resize) == ((112, 112), 128)
+    assert (whole.crop, whole.resize) == ((32, 32), None)
+
+
+def test_wrong_architecture_names_what_differs(own: Path) -> None:
+    with pytest.raises(ArchitectureError, match="missing") as caught:
+        load(save_own(own), "torchvision:resnet18")
+    assert "\n" not in str(caught.value)
+
+
+def test_trusted_module_is_the_teacher(tmp_path: Path) -> None:
+    torch.save(nn.Sequential(nn.Conv2d(3, 2, 3)), tmp_path / "x.pt")
+    teacher = load(tmp_path / "x.pt", image_size=8, trust_pickle=True)
+    assert teacher.factory is None
+    assert teacher.source.architecture == "pickled:Sequential"
+
+
+def test_video_network_asks_for_example_inputs() -> None:
+    with pytest.raises(OptionError, match="example_inputs"):
+        untrained("torchvision:r3d_18")
+
+
+def test_untrained_teacher_is_the_same_for_the_same_seed() -> None:
+    first = untrained("torchvision:squeezenet1_1", classes=4, seed=3, image_size=32)
+    again = untrained("torchvision:squeezenet1_1", classes=4, seed=3, image_size=32)
+    assert first.module is not None
+    assert again.module is not None
+    assert first.source.sha256 is None
+    assert not first.source.trained
+    assert torch.equal(first.module.classifier[1].weight, again.module.classifier[1].weight)
+    assert first.module.classifier[1].weight.shape[0] == 4
+
+
+def test_program_becomes_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = torch.export.export(
+        nn.Conv2d(3, 2, 3).eval(),
+        (torch.zeros(2, 3, 8, 8),),
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    torch.export.save(program, tmp_path / "student.pt2")
+    fake = SimpleNamespace(example_inputs=(torch.zeros(2, 3, 8, 8),), architecture="a")
+    monkeypatch.setattr(loading, "graph_of", lambda program: fake)
+    teacher = load(tmp_path / "student.pt2")
+    assert teacher.module is None
+    assert teacher.graph is fake
+    assert teacher.preprocessing.crop == (8, 8)
+    with pytest.raises(OptionError, match="exported for 8x8"):
+        load(tmp_path / "student.pt2", image_size=16)
+    with pytest.raises(OptionError, match="leave --arch out"):
+        load(tmp_path / "student.pt2", "torchvision:resnet18")
+
+
+def test_empty_program_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.pt2").touch()
+    with pytest.raises(LoadError, match="is empty"):
+        load(tmp_path / "x.pt2")
+
+
+@pytest.mark.real_data
+def test_published_cifar_weights_load() -> None:
+    folder = os.environ.get("COMPRESSOR_DATA")
+    if not folder:
+        pytest.skip("COMPRESSOR_DATA names no folder of real data")
+    weights = next((Path(folder) / "cifar10_weights").glob("resnet56-*.th"))
+    code = Path(folder).parent / "models" / "cifar_resnet.py"
+    teacher = load(weights, f"{code}:resnet56", data_size=(32, 32))
+    assert teacher.example_inputs[0].shape == (2, 3, 32, 32)

@@ -1,0 +1,102 @@
+"""Batch-norm statistics after removal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import DataError
+from compressor.graphs import Graph, capture
+from compressor.refitting import reestimate_batch_norm, repair
+
+
+def graph_with_batch_norm() -> Graph:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(2, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Dropout(0.9),
+        nn.Conv2d(4, 3, 1),
+        nn.BatchNorm2d(3),
+    )
+    return capture(network.eval(), (torch.zeros(2, 2, 6, 6),))
+
+
+def inputs(*sizes: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [3.0 + 2.0 * torch.randn(size, 2, 6, 6, generator=generator) for size in sizes]
+
+
+def test_statistics_are_averages_over_samples_and_inputs_stay() -> None:
+    graph = graph_with_batch_norm()
+    before = {name: value.clone() for name, value in graph.state_dict().items()}
+    batches = inputs(4, 8)
+    repaired = reestimate_batch_norm(graph, batches)
+    values = [
+        nn.functional.conv2d(x, before["0.weight"], before["0.bias"]).transpose(0, 1).flatten(1)
+        for x in batches
+    ]
+    state = repaired.state_dict()
+    mean = (4 * values[0].mean(1) + 8 * values[1].mean(1)) / 12
+    variance = (4 * values[0].var(1) + 8 * values[1].var(1)) / 12
+    assert torch.allclose(state["1.running_mean"], mean, atol=1e-5)
+    assert torch.allclose(state["1.running_var"], variance, atol=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in graph.state_dict().items())
+
+
+def test_repaired_graph_is_in_its_mode_and_gives_standard_values() -> None:
+    batch = inputs(64)[0]
+    repaired = reestimate_batch_norm(graph_with_batch_norm(), [batch])
+    values = repaired(batch).transpose(0, 1).flatten(1)
+    assert not repaired.training
+    assert torch.allclose(values.mean(1), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(values.std(1), torch.ones(3), atol=1e-2)
+    assert repaired.fingerprint == graph_with_batch_norm().fingerprint
+
+
+def test_a_layer_called_twice_averages_over_its_calls() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(x) + self.norm(x + 10.0)
+
+    graph = capture(Twice().eval(), (torch.zeros(2, 2),))
+    batch = torch.randn(50, 2, generator=torch.Generator().manual_seed(2))
+    mean = reestimate_batch_norm(graph, [batch]).state_dict()["norm.running_mean"]
+    assert torch.allclose(mean, batch.mean(0) + 5.0, atol=1e-5)
+
+
+def test_a_network_without_batch_norm_comes_back_equal_and_reads_nothing() -> None:
+    def refuse() -> Iterator[Tensor]:
+        raise AssertionError("no batch may be read")
+        yield torch.zeros(1)
+
+    graph = capture(nn.Sequential(nn.Linear(3, 2)).eval(), (torch.zeros(2, 3),))
+    repaired = reestimate_batch_norm(graph, refuse())
+    assert repaired is not graph
+    assert all(
+        torch.equal(a, b) for a, b in zip(graph.parameters(), repaired.parameters(), strict=True)
+    )
+
+
+def test_no_batches_is_an_error() -> None:
+    with pytest.raises(DataError, match="at least one batch"):
+        reestimate_batch_norm(graph_with_batch_norm(), [])
+
+
+def test_repair_reestimates_the_statistics() -> None:
+    graph, batches = graph_with_batch_norm(), inputs(8)
+    repaired, expected = repair(graph, graph, batches), reestimate_batch_norm(graph, batches)
+    assert all(
+        torch.equal(value, expected.state_dict()[name])
+        for name, value in repaired.state_dict().items()
+    )
+    assert not torch.equal(
+        repaired.state_dict()["1.running_var"], graph.state_dict()["1.running_var"]
+    )

@@ -1,0 +1,169 @@
+"""Criteria: what makes a unit cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compressor.analysis import analyze
+from compressor.errors import OptionError, PlanError
+from compressor.graphs import Graph
+from compressor.labelling import label
+from compressor.scoring import answer_objective, magnitude, score, taylor
+from compressor.types import Analysis
+from tests import zoo
+from tests.zoo import NAMES, ZOO
+
+
+def changed(name: str, parameter: str, index: Any, value: float) -> Graph:
+    """A copy of a zoo network with some entries multiplied."""
+    graph = zoo.graph(name).copy()
+    with torch.no_grad():
+        graph.get_parameter(parameter)[index] *= value
+    return graph
+
+
+def group_of(analysis: Analysis, name: str) -> int:
+    return next(group.id for group in analysis.groups if group.name == name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_unit_gets_a_finite_positive_magnitude(name: str) -> None:
+    values = zoo.scores(name).values
+    assert [len(v) for v in values] == [group.units for group in zoo.analysis(name).groups]
+    assert all(0 < number < np.inf for group in values for number in group)
+
+
+def test_magnitude_sees_the_gain_of_the_batch_norm() -> None:
+    analysis = zoo.analysis("chain")
+    index = group_of(analysis, "conv1")
+    assert int(np.argmin(zoo.scores("chain").values[index])) != 6
+    weak = changed("chain", "bn1.weight", 6, 1e-6)
+    only_read = changed("chain", "conv2.weight", (slice(None), 6), 1e-6)
+    for graph in (weak, only_read):
+        values = np.array(score(graph, analysis, magnitude).values[index])
+        assert values[6] < zoo.scores("chain").values[index][6]
+    with torch.no_grad():
+        weak.get_parameter("conv2.weight")[:, 6] *= 1e-6
+    values = np.array(score(weak, analysis).values[index])
+    assert int(np.argmin(values)) == 6
+    assert values[6] < 1e-5
+
+
+def test_magnitude_does_not_depend_on_the_scale_in_front_of_a_batch_norm() -> None:
+    analysis = zoo.analysis("chain")
+    graph = changed("chain", "conv1.weight", 6, 50.0)
+    with torch.no_grad():  # the same function: the statistics move with the weight
+        graph.get_buffer("bn1.running_mean")[6] *= 50.0
+        variance = graph.get_buffer("bn1.running_var")
+        variance[6] = 2500.0 * (variance[6] + 1e-5) - 1e-5
+    inputs = ZOO["chain"].inputs()
+    torch.testing.assert_close(graph(*inputs), zoo.graph("chain")(*inputs))
+    for own, before in zip(score(graph, analysis).values, zoo.scores("chain").values, strict=True):
+        np.testing.assert_allclose(own, before, rtol=1e-5)
+
+
+class Bare(nn.Module):
+    """A batch norm without gain, one without statistics, one behind something not a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8, affine=False)
+        self.conv2, self.bn2 = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8, track_running_stats=False)
+        self.bn3, self.conv3 = nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn2(self.conv2(self.bn1(self.conv1(x))))
+        return self.conv3(self.bn3(x + x.sigmoid())).mean((2, 3))
+
+
+def test_unusual_batch_norms_are_scored_too() -> None:
+    graph = zoo.captured(zoo.randomised(Bare), ZOO["chain"].inputs())
+    values = score(graph, analyze(graph)).values
+    assert len(values) == 2
+    assert np.isfinite(np.array(values)).all()
+
+
+def batches(name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+    for seed in (1, 2):
+        yield ZOO[name].inputs(batch=4, seed=seed)[0], torch.tensor([0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("name", ["chain", "residual", "concat", "heads_by_view", "gated_mlp"])
+def test_taylor_is_the_sum_over_consumers_by_brute_force(name: str) -> None:
+    graph, analysis = zoo.graph(name), zoo.analysis(name)
+    found = score(graph, analysis, taylor(answer_objective), batches(name)).values
+    labelling, working = label(graph), graph.copy()
+    expected = np.zeros(len(labelling.group_of))
+    roles = {
+        (member.parameter, member.dim): member.role
+        for group in analysis.groups
+        for member in group.members
+    }
+    read = np.zeros(len(expected), dtype=bool)
+    for item in labelling.stored:
+        for dim, dims in enumerate(item.dims):
+            if roles.get((item.name, dim)) == "reads":
+                read[labelling.rows(dims)] = True
+    for inputs, labels in batches(name):
+        working.zero_grad()
+        answer_objective(working(inputs), labels).backward()
+        once = np.zeros_like(expected)
+        for item in labelling.stored:
+            for dim, dims in enumerate(item.dims):
+                if (item.name, dim) not in roles or not item.trained:
+                    continue
+                reads = roles[item.name, dim] == "reads"
+                weight = working.get_parameter(item.name)
+                assert weight.grad is not None
+                rows = labelling.rows(dims)
+                assert rows is not None
+                for row, units in enumerate(rows):
+                    part = (weight.detach() * weight.grad).double().select(dim, row).sum()
+                    for unit in set(units.tolist()) - {0}:
+                        # what no weight reads is judged by all that hold it
+                        once[unit] += float(part) if reads or not read[unit] else 0.0
+        expected += np.abs(once)
+    flat = np.concatenate([np.array(group) for group in found])
+    np.testing.assert_allclose(flat, expected[1:], rtol=1e-4, atol=1e-9)
+
+
+def test_a_unit_that_nothing_reads_scores_nothing() -> None:
+    graph = changed("chain", "conv2.weight", (slice(None), 5), 0.0)
+    analysis = zoo.analysis("chain")
+    values = score(graph, analysis, taylor(answer_objective), batches("chain")).values
+    first = values[group_of(analysis, "conv1")]
+    assert first[5] == 0.0
+    assert sorted(first)[1] > 0.0
+
+
+def test_taylor_changes_no_gradient_flag_and_no_value() -> None:
+    graph = zoo.graph("residual").copy().requires_grad_(False)
+    before = {name: value.clone() for name, value in graph.state_dict().items()}
+    values = score(graph, zoo.analysis("residual"), taylor(answer_objective), batches("residual"))
+    assert values.criterion == "taylor"
+    assert not any(parameter.requires_grad for parameter in graph.parameters())
+    assert all(parameter.grad is None for parameter in graph.parameters())
+    assert all(torch.equal(graph.state_dict()[name], value) for name, value in before.items())
+
+
+def test_taylor_without_data_says_what_to_give() -> None:
+    with pytest.raises(OptionError, match="needs data"):
+        score(zoo.graph("chain"), zoo.analysis("chain"), taylor(answer_objective))
+
+
+def test_scores_of_another_networks_analysis_are_refused() -> None:
+    with pytest.raises(PlanError, match="another structure"):
+        score(zoo.graph("chain"), zoo.analysis("split"))
+
+
+def test_without_labels_the_networks_own_answers_are_the_objective() -> None:
+    outputs = torch.tensor([[2.0, 0.0, -1.0], [0.0, 0.5, 0.1]])
+    expected = F.cross_entropy(outputs, torch.tensor([0, 1]))
+    assert torch.equal(answer_objective(outputs, None), expected)

@@ -1,0 +1,126 @@
+"""The zoo: small networks, one structure each, captured and analysed once a session.
+
+Statistics, gains and parameters that start at zero are drawn from a seed, so that no law holds
+because something is trivially zero or one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from compressor.analysis import analyze
+from compressor.graphs import Graph, capture
+from compressor.planning import plan
+from compressor.removal import remove
+from compressor.scoring import score
+from compressor.types import Analysis, Budget, Plan, Scores
+from tests import zoo_images, zoo_sequences
+
+HALF = Budget(0.5, "params", 1, 0.1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Specimen:
+    """``exact``: no norm, mean or softmax runs over units that can be removed."""
+
+    network: type[nn.Module]
+    input_shape: tuple[int, ...]  # without the batch
+    tokens: int = 0  # inputs are whole numbers below this; 0 for real inputs
+    exact: bool = True
+
+    def inputs(self, batch: int = 2, seed: int = 0) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(seed)
+        shape = (batch, *self.input_shape)
+        if self.tokens:
+            return (torch.randint(self.tokens, shape, generator=generator),)
+        return (torch.randn(shape, generator=generator),)
+
+    def build(self, seed: int = 0) -> nn.Module:
+        return randomised(self.network, seed).eval()
+
+
+PICTURE = (3, 8, 8)
+ZOO = {
+    "chain": Specimen(zoo_images.Chain, PICTURE),
+    "residual": Specimen(zoo_images.Residual, PICTURE),
+    "padded_shortcut": Specimen(zoo_images.PaddedShortcut, PICTURE),
+    "concat": Specimen(zoo_images.Concat, PICTURE),
+    "split": Specimen(zoo_images.Split, PICTURE),
+    "shuffle": Specimen(zoo_images.Shuffle, PICTURE),
+    "depthwise": Specimen(zoo_images.Depthwise, PICTURE),
+    "grouped": Specimen(zoo_images.Grouped, PICTURE),
+    "flatten": Specimen(zoo_images.Flatten, PICTURE),
+    "sigmoid_gate": Specimen(zoo_images.SigmoidGate, PICTURE),
+    "squeeze_excite": Specimen(zoo_images.SqueezeExcite, PICTURE),
+    "group_norm": Specimen(zoo_images.GroupNorm, PICTURE, exact=False),
+    "transposed": Specimen(zoo_images.Transposed, PICTURE),
+    "unknown": Specimen(zoo_images.Unknown, PICTURE),
+    "tied": Specimen(zoo_sequences.Tied, (6,), tokens=11),
+    "embedding": Specimen(zoo_sequences.Embedding, (6,), tokens=11),
+    "attention": Specimen(zoo_sequences.Attention, (6, 5)),
+    "heads_by_view": Specimen(zoo_sequences.HeadsByView, (5, 6)),
+    "explicit_attention": Specimen(zoo_sequences.ExplicitAttention, (5, 6)),
+    "grouped_queries": Specimen(zoo_sequences.GroupedQueries, (5, 6)),
+    "gated_mlp": Specimen(zoo_sequences.GatedMlp, (5, 6)),
+    "layer_norm": Specimen(zoo_sequences.LayerNormStream, (5, 6), exact=False),
+}
+NAMES = tuple(ZOO)
+
+
+def randomised(factory: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """The network with every gain, offset and statistic drawn from the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = factory()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(0.0, 0.3, generator=generator)
+            elif parameter.ndim < 2:
+                parameter.uniform_(0.5, 1.5, generator=generator)
+                parameter.mul_(torch.randn(parameter.shape, generator=generator).sign())
+        for name, buffer in network.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_(0.0, 0.3, generator=generator)
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 2.0, generator=generator)
+    return network
+
+
+def captured(network: nn.Module, inputs: tuple[Tensor, ...], name: str = "") -> Graph:
+    return capture(network.eval(), inputs, architecture=name)
+
+
+@cache
+def graph(name: str) -> Graph:
+    """The captured network; shared, so never to be changed."""
+    specimen = ZOO[name]
+    return captured(specimen.build(), specimen.inputs(), name)
+
+
+@cache
+def analysis(name: str) -> Analysis:
+    return analyze(graph(name))
+
+
+@cache
+def scores(name: str) -> Scores:
+    return score(graph(name), analysis(name))
+
+
+@cache
+def half(name: str) -> Plan:
+    """A plan that takes half the parameters."""
+    return plan(analysis(name), scores(name), HALF)
+
+
+@cache
+def student(name: str) -> Graph:
+    """The network after that plan; shared, so never to be changed."""
+    return remove(graph(name), analysis(name), half(name))
