@@ -7,15 +7,15 @@ nothing of how any stage works.
 from __future__ import annotations
 
 import math
-import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from compressor.errors import (
     CompressorError,
@@ -344,14 +344,20 @@ def _set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+STOPPED = "stopped; the same command continues after the last finished stage"
+
 # -- errors ------------------------------------------------------------------------------------
 
 
 def main() -> None:
     """Entry point: run a command; an expected error is one line on stderr and its status."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    signal.signal(signal.SIGTERM, lambda *_: _end(STOPPED, 143))
     with _exit_statuses():
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)  # a number where a command ended early
+        if status == 130:
+            _end(STOPPED, 130)
+        if status:
+            sys.exit(status)
 
 
 @contextmanager
@@ -360,14 +366,10 @@ def _exit_statuses() -> Iterator[None]:
         yield
     except CompressorError as error:
         _end(str(error), error.status)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        _end(error.format_message(), 2)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        _end("stopped; the same command continues", 130)
+    except TyperException as error:
+        _end(error.format_message() if hasattr(error, "format_message") else str(error), 2)
     except MemoryError:
-        _end("out of memory; use smaller images or a machine with more", 3)
+        _end("out of memory; use smaller images, or a machine with more", 3)
     except OSError as error:
         _end(f"{error.filename or ''} {error.strerror or error}".strip(), 3)
 

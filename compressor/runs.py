@@ -66,7 +66,9 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     Absent or empty: a new run.  A run of ours with the same inputs: continued, or ``complete``.
     Raises FolderError for anything else.  ``restart`` empties a folder of ours first.
     """
-    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(inputs, sort_keys=True)
+    inputs = json.loads(text)  # as the journal gives them back
+    key = hashlib.sha256(text.encode()).hexdigest()
     fresh = Run(folder=folder, key=key, inputs=inputs)
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} is a file; name a folder with --out")

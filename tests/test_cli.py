@@ -1,0 +1,235 @@
+"""The command line on a tiny network: the whole build, its second run, and every refusal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from compressor import cli
+
+NETWORK = """
+from torch import nn
+
+def small():
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+    )
+"""
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "net.py").write_text(NETWORK)
+    namespace: dict[str, Callable[[], torch.nn.Module]] = {}
+    exec(NETWORK, namespace)
+    torch.manual_seed(0)
+    torch.save(namespace["small"]().state_dict(), folder / "small.pt")
+    return folder
+
+
+@pytest.fixture
+def run(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line in the work folder: status, output, errors."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(work)
+        monkeypatch.setattr("sys.argv", ["compressor", *arguments])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+TEACHER = ("--teacher", "small.pt", "--arch", "net.py:small")
+BUILD = (
+    "build", *TEACHER, "--data", "digits", "--sparsity", "0.5", "--epochs", "1",
+    "--bench-seconds", "0.2", "--threads", "1", "--out", "run",
+)  # fmt: skip
+
+
+def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path, run: Run) -> None:
+    status, out, err = run(*BUILD)
+    assert (status, err) == (0, "")
+    assert "proof passed" in out
+    folder = work / "run"
+    for name in (
+        "manifest.json", "analysis.json", "plan.json", "proof.json", "student.safetensors",
+        "student.pt2", "onnx/student.onnx", "onnx/teacher.onnx", "report.json", "report.html",
+        "benchmarks/onnxruntime-b1.json",
+    ):  # fmt: skip
+        assert (folder / name).is_file(), name
+    report = json.loads((folder / "report.json").read_bytes())
+    assert report["proof"]["passed"]
+    assert report["budget"]["achieved"] == pytest.approx(0.5, abs=0.005)
+    assert report["student"]["metrics"]["top1"] == report["stages"][-1]["metrics"]["top1"]
+    assert [stage["name"] for stage in report["stages"]] == ["removed", "repaired", "distilled"]
+    assert {file["file"] for file in report["deployables"]} == {
+        "onnx/student.onnx",
+        "onnx/teacher.onnx",
+    }
+    before = (folder / "manifest.json").read_bytes()
+
+    status, again, _ = run(*BUILD)
+    assert status == 0
+    assert "report.html" in again
+    assert (folder / "manifest.json").read_bytes() == before
+
+    status, out, _ = run("verify", "run")
+    assert (status, out.startswith("verified")) == (0, True)
+
+    # the student loads with torch alone, and agrees with the ONNX file's golden answers
+    program = torch.export.load(folder / "student.pt2")
+    golden = np.load(folder / "golden.npz")
+    answers = program.module()(torch.from_numpy(golden["input"]))
+    expected = golden["output/onnx/student.onnx"]
+    assert np.allclose(answers.detach().numpy(), expected, atol=1e-4)
+
+    status, _, err = run(*BUILD[:-1], "run", "--seed", "1")
+    assert status == 2
+    assert "other inputs (seed)" in err
+
+    (folder / "report.html").write_text("changed")
+    assert run("verify", "run")[0] == 1
+
+
+def test_an_interrupted_build_continues_after_training(
+    work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor import building
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = (*BUILD[:-1], "interrupted")
+    with monkeypatch.context() as patched:
+        patched.setattr(building, "_ship", stop)
+        status, _, err = run(*arguments)
+    assert status == 130
+    assert "the same command continues" in err
+    trained = (work / "interrupted/student.safetensors").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(building, "distill", stop)  # it must not be needed again
+        status, out, _ = run(*arguments)
+    assert status == 0
+    assert "continuing after training" in out
+    assert (work / "interrupted/student.safetensors").read_bytes() == trained
+
+
+def test_analyze_prints_groups_and_json_holds_the_agreed_keys(run: Run) -> None:
+    status, out, _ = run("analyze", *TEACHER, "--image-size", "32")
+    assert status == 0
+    assert "is the network's output" in out
+    status, out, _ = run("analyze", *TEACHER, "--image-size", "32", "--json")
+    document = json.loads(out)
+    assert {"format", "model", "groups", "frozen", "prunable_parameters", "seconds"} <= set(
+        document
+    )
+    assert set(document["seconds"]) == {"capture", "analysis"}
+    assert {"id", "units", "exact", "members"} <= set(document["groups"][0])
+
+
+def test_plan_is_a_dry_run(work: Path, run: Run) -> None:
+    before = sorted(work.iterdir())
+    status, out, _ = run("plan", *TEACHER, "--data", "digits", "--sparsity", "0.5")
+    assert status == 0
+    assert "params" in out
+    assert sorted(work.iterdir()) == before
+
+
+def _broken_image(folder: Path) -> None:
+    for name in "abcdefghij":
+        (folder / name).mkdir(parents=True)
+        for place in range(4):
+            pixels = np.full((32, 32, 3), place, dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{place}.png")
+    (folder / "c/1.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+
+
+def _refused(name: str, work: Path) -> tuple[str, ...]:
+    """Arguments of a build that must be refused."""
+    good = ("build", *TEACHER, "--data", "digits", "--sparsity", "0.5", "--out", "refused")
+    replaced = dict(zip(good[1::2], good[2::2], strict=True))
+    if name == "missing file":
+        replaced["--teacher"] = "nowhere.pt"
+    elif name == "truncated file":
+        (work / "cut.pt").write_bytes((work / "small.pt").read_bytes()[:2000])
+        replaced["--teacher"] = "cut.pt"
+    elif name == "wrong architecture":
+        replaced["--arch"] = "torchvision:resnet18"
+        replaced["--image-size"] = "32"
+    elif name == "unknown architecture":
+        replaced["--arch"] = "torchvision:resnet9000"
+    elif name == "sparsity too large":
+        replaced["--sparsity"] = "1.5"
+    elif name == "sparsity zero":
+        replaced["--sparsity"] = "0"
+    elif name == "unreachable budget":
+        replaced["--sparsity"] = "0.99"
+    elif name == "empty folder":
+        (work / "empty").mkdir(exist_ok=True)
+        replaced["--data"] = "empty"
+    elif name == "no such folder":
+        replaced["--data"] = "nowhere"
+    elif name == "unreadable image":
+        if not (work / "images").exists():
+            _broken_image(work / "images")
+        replaced["--data"] = "images"
+    elif name == "output folder not ours":
+        (work / "mine").mkdir(exist_ok=True)
+        (work / "mine/notes.txt").write_text("keep me")
+        replaced["--out"] = "mine"
+    elif name == "minutes and epochs":
+        replaced |= {"--minutes": "1", "--epochs": "1"}
+    elif name == "unknown option":
+        replaced["--sparsify"] = "1"
+    elif name == "unknown recipe":
+        replaced["--recipe"] = "magic"
+    return ("build", *(part for pair in replaced.items() for part in pair))
+
+
+REFUSALS = {
+    "missing file": "nowhere.pt",
+    "truncated file": "cut.pt",
+    "wrong architecture": "small.pt",
+    "unknown architecture": "resnet9000",
+    "sparsity too large": "1.5",
+    "sparsity zero": "sparsity",
+    "unreachable budget": "%",
+    "empty folder": "empty",
+    "no such folder": "nowhere",
+    "unreadable image": "1.png",
+    "output folder not ours": "mine",
+    "minutes and epochs": "--epochs",
+    "unknown option": "--sparsify",
+    "unknown recipe": "magic",
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_bad_input_is_one_line_status_2_and_nothing_written(
+    name: str, work: Path, run: Run
+) -> None:
+    arguments = _refused(name, work)
+    status, _, err = run(*arguments)
+    assert status == 2, err
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1, err
+    assert REFUSALS[name] in err
+    assert not (work / "refused").exists()
+    if (work / "mine").exists():
+        assert [path.name for path in (work / "mine").iterdir()] == ["notes.txt"]
