@@ -7,9 +7,9 @@ Modules, in the order a network passes through them:
     files          files written whole or not at all
     checkpoints    weight files, read without running anything in them
     archives       .pt2 archives, scanned before they are loaded
-    architectures  an architecture by name
+    architectures  what an architecture is, from a file or timm
     fitting        weights beside an architecture, differences named
-    recognition    an architecture by keys and shapes
+    recognition    an architecture by name, or by keys and shapes
     preprocessing  from a picture to the network's input
     loading        a file becomes a Teacher
     folders        pictures of a folder, decoded
@@ -40,6 +40,8 @@ Modules, in the order a network passes through them:
     training       one training step on accelerate
     distillation   the training loop
     recipes        named tuples of phases
+    watching       who watches a build, seconds by stage
+    recovery       repair and training of a cut student, measured
     runs           the run folder
     building       the pipeline
     console        what a person sees on the terminal

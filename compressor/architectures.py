@@ -45,25 +45,6 @@ class Architecture:
     renames_old: bool = False
 
 
-def find_architecture(spec: str) -> Architecture:
-    """``torchvision:NAME``, ``timm:NAME`` or ``FILE.py:factory``.
-
-    Raises ArchitectureError for a name nobody knows, MissingExtraError where timm is absent.
-    """
-    library, _, name = spec.rpartition(":")
-    if library.endswith(".py"):
-        return from_file(Path(library), name)
-    if library == "torchvision" and name:
-        from compressor.recognition import from_torchvision
-
-        return from_torchvision(name)
-    if library == "timm" and name:
-        return from_timm(name)
-    raise ArchitectureError(
-        f"--arch {spec}: expected torchvision:NAME, timm:NAME or FILE.py:factory"
-    )
-
-
 def no_options(shapes: Mapping[str, Shape]) -> Options:
     return {}
 

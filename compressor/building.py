@@ -11,60 +11,32 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import torch
 from torch import Tensor
 
 from compressor.analysis import analyze
-from compressor.data import ImageData, Images, augmentation_for, batches, open_data
-from compressor.distillation import Distilled, Progress, distill
+from compressor.data import ImageData, Images, batches, open_data
 from compressor.errors import DataError, DefectError, ProofError
-from compressor.evaluation import accuracy, agreement, evaluate
 from compressor.graphs import Graph, capture
 from compressor.loading import Teacher
 from compressor.pacing import Deadline, Epochs
 from compressor.proof import prove
-from compressor.recipes import Distill, Prune, Recipe, prune_then_distill
-from compressor.refitting import repair
+from compressor.recipes import Prune, Recipe, prune_then_distill
+from compressor.recovery import LARGE_IMAGE, Trail, evaluation_images, recover
 from compressor.removal import remove
 from compressor.runs import Run, open_run
 from compressor.scoring import score
 from compressor.types import Analysis, Budget, Plan, Proof
+from compressor.watching import Listener, Silent, Stopwatch
 
 FORMAT = 1
-LARGE_IMAGE = 96  # pixels of a side from which on fewer images are used where few are enough
 PARITY_SAMPLES = 8  # batches of 1, 2 and 5
-
-
-class Listener(Protocol):
-    """Who watches a build."""
-
-    def stage(self, name: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def training(self, progress: Progress) -> None: ...
-
-
-class Silent:
-    """For callers who do not watch."""
-
-    def stage(self, name: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def training(self, progress: Progress) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """A network's answers on the evaluation images."""
-
-    metrics: dict[str, float] | None  # None: no labels
-    agreement: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +47,6 @@ class Prepared:
     data: ImageData
     analysis: Analysis
     plan: Plan
-
-
-class Stopwatch:
-    """Seconds by stage, in the order they began."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds: dict[str, float] = {}
-        self._clock = clock
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        begin = self._clock()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - begin
 
 
 def build(
@@ -140,7 +96,22 @@ def build(
     run.write("plan.json", prepared.plan)
     cut, proof = _cut(prepared, listener, watch)
     run.write("proof.json", proof)
-    student, trail = _recover(run, prepared, cut, recipe, length, seed, device, listener, watch)
+    if "trained" in run.done:
+        listener.note("continuing after training: the trained student is in the folder")
+        student, trail = _read_trained(run, cut, watch)
+    else:
+        student, trail = recover(
+            prepared.graph,
+            cut,
+            prepared.data,
+            recipe,
+            length=length,
+            seed=seed,
+            device=device,
+            listener=listener,
+            watch=watch,
+        )
+        _keep_trained(run, student, trail, watch)
     _check_structure(cut, student)
     deployables = _ship(run, teacher, prepared, student, opset, threads, listener, watch)
     benchmarks, skipped = _benchmark(
@@ -160,8 +131,8 @@ def build(
         "student": {
             "parameters": prepared.plan.after.params,
             "macs": prepared.plan.after.macs,
-            "metrics": trail.stages[-1]["metrics"],
-            "agreement": trail.stages[-1]["agreement"],
+            "metrics": trail.stages[-1].metrics,
+            "agreement": trail.stages[-1].agreement,
         },
         "budget": {
             "sparsity": budget.sparsity,
@@ -172,9 +143,9 @@ def build(
             "name": recipe.name,
             "form": recipe.form,
             "citation": recipe.citation,
-            "phases": trail.phases,
+            "phases": list(trail.phases),
         },
-        "stages": trail.stages,
+        "stages": _plain(trail.stages),
         "proof": _plain(proof),
         "deployables": _plain(deployables),
         "benchmarks": benchmarks,
@@ -288,147 +259,7 @@ def _check_structure(proved: Graph, student: Graph) -> None:
         raise DefectError("the trained student is not the structure that was proved")
 
 
-# -- recovery ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trail:
-    """What recovery did and measured on the way."""
-
-    teacher: Measured
-    stages: list[dict[str, Any]]
-    phases: list[dict[str, Any]]
-    notes: tuple[str, ...]
-
-
-def _recover(
-    run: Run,
-    prepared: Prepared,
-    cut: Graph,
-    recipe: Recipe,
-    length: Deadline | Epochs,
-    seed: int,
-    device: str,
-    listener: Listener,
-    watch: Stopwatch,
-) -> tuple[Graph, Trail]:
-    """Repair and distil, measuring after each; a student trained before is read back."""
-    done = run.done.get("trained")
-    if done is not None:
-        listener.note("continuing after training: the trained student is in the folder")
-        watch.seconds.update(done["seconds"])
-        return _trained_before(run, cut), msgspec.convert(done["trail"], Trail)
-    judge = _Judge(prepared, watch, device)
-    stages = [{"name": "removed", **_plain(judge.measure(cut))}]
-    with watch.timed("repair"):
-        listener.stage("repair")
-        repaired = _on_cpu(
-            repair(cut.copy().to(device), prepared.graph, _repair_batches(prepared.data, device))
-        )
-    stages.append({"name": "repaired", **_plain(judge.measure(repaired))})
-    phases: list[dict[str, Any]] = [
-        {
-            "name": phase.name,
-            "metrics": stages[-1]["metrics"] or {},
-            "seconds": round(sum(watch.seconds.get(name, 0.0) for name in _PRUNING_STAGES), 3),
-        }
-        for phase in recipe.phases
-        if isinstance(phase, Prune)
-    ]
-    student, notes = repaired, list[str]()
-    for phase in recipe.phases:
-        if not isinstance(phase, Distill):
-            continue
-        distilled = _distill(student, prepared, length, seed, device, listener, watch)
-        student = distilled.graph
-        measured = judge.measure(student)
-        stages.append({"name": "distilled", **_plain(measured)})
-        phases.append(
-            {
-                "name": phase.name,
-                "metrics": measured.metrics or {},
-                "seconds": round(distilled.seconds, 3),
-                "epochs": round(distilled.epochs, 2),
-                "images_per_s": round(distilled.images_per_s, 1),
-                "validation": _plain(distilled.history),
-            }
-        )
-        notes.extend(distilled.notes)
-    trail = Trail(teacher=judge.teacher, stages=stages, phases=phases, notes=tuple(notes))
-    _keep_trained(run, student, trail, watch)
-    return student, trail
-
-
-_PRUNING_STAGES = ("plan", "removal", "proof", "repair")
-
-
-class _Judge:
-    """Measures students on the same images, against the teacher's answers there."""
-
-    def __init__(self, prepared: Prepared, watch: Stopwatch, device: str) -> None:
-        self._images = evaluation_images(prepared.data)
-        self._preprocessing = prepared.data.preprocessing
-        self._watch = watch
-        self._device = device
-        self._answers = self._answer(prepared.graph)
-        self.teacher = self._measured(self._answers)
-
-    def measure(self, graph: Graph) -> Measured:
-        return self._measured(self._answer(graph))
-
-    def _answer(self, graph: Graph) -> Tensor:
-        with self._watch.timed("evaluation"):
-            placed = graph if self._device == "cpu" else graph.copy().to(self._device)
-            return evaluate(placed, self._images, self._preprocessing, 64)
-
-    def _measured(self, answers: Tensor) -> Measured:
-        labels = self._images.labels
-        known = labels is not None and answers.ndim == 2
-        return Measured(
-            metrics={"top1": accuracy(answers, labels)} if known and labels is not None else None,
-            agreement=agreement(answers, self._answers),
-        )
-
-
-def evaluation_images(data: ImageData) -> Images:
-    """The test images; without any, the validation images, of which only agreement is told."""
-    return data.test if data.test is not None else data.validation
-
-
-def _repair_batches(data: ImageData, device: str) -> Iterator[Tensor]:
-    large = max(data.preprocessing.crop) >= LARGE_IMAGE
-    count, size = (256, 32) if large else (2048, 128)
-    images = Images(pixels=data.train.pixels[:count], labels=None)
-    return (pixels.to(device) for pixels, _ in batches(images, data.preprocessing, size))
-
-
-def _on_cpu(graph: Graph) -> Graph:
-    moved: Graph = graph.to("cpu")
-    return moved
-
-
-def _distill(
-    student: Graph,
-    prepared: Prepared,
-    length: Deadline | Epochs,
-    seed: int,
-    device: str,
-    listener: Listener,
-    watch: Stopwatch,
-) -> Distilled:
-    listener.stage("distill")
-    with watch.timed("training"):
-        found = distill(
-            student,
-            prepared.graph,
-            prepared.data,
-            length=length,
-            generator=torch.Generator().manual_seed(seed),
-            augment=augmentation_for(prepared.data),
-            device=device,
-            progress=listener.training,
-        )
-    return replace(found, graph=_on_cpu(found.graph))
+# -- the trained student on disk -----------------------------------------------------------------
 
 
 def _keep_trained(run: Run, student: Graph, trail: Trail, watch: Stopwatch) -> None:
@@ -439,16 +270,18 @@ def _keep_trained(run: Run, student: Graph, trail: Trail, watch: Stopwatch) -> N
     run.finish("trained", {"trail": _plain(trail), "seconds": seconds})
 
 
-def _trained_before(run: Run, cut: Graph) -> Graph:
+def _read_trained(run: Run, cut: Graph, watch: Stopwatch) -> tuple[Graph, Trail]:
     from safetensors.torch import load_file
 
+    done = run.done["trained"]
+    watch.seconds.update(done["seconds"])
     stored = load_file(run.folder / "student.safetensors")
     student = cut.copy()
     with torch.no_grad():
         for name, tensor in student.tensors.items():
-            if name in stored:
+            if name in stored:  # a tied tensor is there once
                 tensor.copy_(stored[name])
-    return student
+    return student, msgspec.convert(done["trail"], Trail)
 
 
 # -- deployables, benchmark, report --------------------------------------------------------------

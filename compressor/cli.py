@@ -26,10 +26,10 @@ from compressor.errors import (
 )
 
 if TYPE_CHECKING:
-    from compressor.building import Stopwatch
     from compressor.console import Console
     from compressor.loading import Teacher
     from compressor.pacing import Deadline, Epochs
+    from compressor.watching import Stopwatch
 
 app = typer.Typer(
     add_completion=False,
@@ -105,6 +105,7 @@ def build(
     from compressor.console import Console
     from compressor.recipes import find_recipe
     from compressor.types import Budget
+    from compressor.watching import Stopwatch
 
     if precision != "fp32":
         raise OptionError(f"--precision {precision}: only fp32 is built so far")
@@ -114,7 +115,7 @@ def build(
     chosen = find_recipe(recipe, criterion or _fitting_criterion(data), allocation)
     place = _device(device)
     _set_threads(threads)
-    watch = building.Stopwatch()
+    watch = Stopwatch()
     console = Console()
     loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch)
     for note in loaded.notes:
@@ -156,8 +157,9 @@ def analyze(
 
     from compressor import analysis, building
     from compressor.console import Console
+    from compressor.watching import Stopwatch
 
-    watch = building.Stopwatch()
+    watch = Stopwatch()
     loaded = _load(teacher, arch, "synthetic", mean, std, image_size, trust_pickle, watch)
     with watch.timed("capture"):
         graph = building.capture_teacher(loaded)
@@ -197,14 +199,15 @@ def plan(
     from compressor.console import Console
     from compressor.recipes import find_recipe
     from compressor.types import Budget
+    from compressor.watching import Silent, Stopwatch
 
     _check_sparsity(sparsity)
     chosen = find_recipe(recipe, criterion or _fitting_criterion(data), allocation)
     budget = Budget(sparsity, _measure(of), multiple_of=multiple_of, keep_at_least=keep_at_least)
-    watch = building.Stopwatch()
+    watch = Stopwatch()
     loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch)
     prepared = building.prepare(
-        loaded, data, None, chosen, budget, seed=seed, listener=building.Silent(), watch=watch
+        loaded, data, None, chosen, budget, seed=seed, listener=Silent(), watch=watch
     )
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(prepared.plan), indent=1).decode())

@@ -161,8 +161,19 @@ class Units:
                 self.freeze(other[rows], self.reason(kept[rows]) or reason)
             elif na == nb == 1:
                 self._union(a[rows, 0], b[rows, 0])
+            elif self._is_stale(a[rows]) or self._is_stale(b[rows]):
+                # rows of another class substituted or froze units of these
+                if depth < MAX_DEPTH:
+                    self.unify(u[rows], v[rows], reason, depth + 1)
+                else:
+                    self.freeze(np.concatenate([a[rows].ravel(), b[rows].ravel()])[:, None], reason)
             else:
                 self._unify_products(a[rows, :na], b[rows, :nb], reason, depth)
+
+    def _is_stale(self, leaves: Matrix) -> bool:
+        """Whether what was resolved has been substituted, united or frozen since."""
+        roots = self.find(leaves)
+        return not np.array_equal(roots, leaves) or bool((self._expansion[roots] >= 0).any())
 
     def _unify_products(self, a: Matrix, b: Matrix, reason: int, depth: int) -> None:
         if depth < MAX_DEPTH:
@@ -251,6 +262,8 @@ class Units:
         found: list[list[Matrix]] = [[] for _ in sizes]
         for j in range(matrix.shape[1]):
             column = matrix[:, j]
+            if self._is_stale(column):  # an earlier column shared units with this one
+                return self.split(labels, sizes, reason)
             filled = np.where(column == ALWAYS, self.reason(labels) or reason, column)
             for axis, part in self._split_column(filled, sizes, reason):
                 found[axis].append(part)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from compressor.architectures import (
     Architecture,
     Options,
     Shape,
+    from_file,
+    from_timm,
     near_names,
 )
 from compressor.errors import ArchitectureError
@@ -51,6 +54,23 @@ def torchvision_names() -> tuple[str, ...]:
 
     modules = (models, models.segmentation, models.video)
     return tuple(name for module in modules for name in models.list_models(module=module))
+
+
+def find_architecture(spec: str) -> Architecture:
+    """``torchvision:NAME``, ``timm:NAME`` or ``FILE.py:factory``.
+
+    Raises ArchitectureError for a name nobody knows, MissingExtraError where timm is absent.
+    """
+    library, _, name = spec.rpartition(":")
+    if library.endswith(".py"):
+        return from_file(Path(library), name)
+    if library == "torchvision" and name:
+        return from_torchvision(name)
+    if library == "timm" and name:
+        return from_timm(name)
+    raise ArchitectureError(
+        f"--arch {spec}: expected torchvision:NAME, timm:NAME or FILE.py:factory"
+    )
 
 
 def from_torchvision(name: str) -> Architecture:

@@ -25,7 +25,7 @@ ROWS = (
     ("compressor.rules", "compressor.planning", "compressor.ranking", "compressor.widths"),
     ("compressor",),  # the stages: all that is not named in another row
     ("compressor.recipes",),
-    ("export", "benchmarks"),
+    ("compressor.recovery", "export", "benchmarks"),
     ("compressor.building",),
     ("benchmarks.studies", "compressor.cli", "compressor.__main__"),
 )

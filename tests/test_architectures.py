@@ -10,10 +10,10 @@ from torch import nn
 from torchvision import models
 
 from compressor import architectures
-from compressor.architectures import Architecture, find_architecture, no_options, nothing_published
+from compressor.architectures import Architecture, no_options, nothing_published
 from compressor.errors import ArchitectureError, MissingExtraError
 from compressor.fitting import fill, fit
-from compressor.recognition import from_torchvision, recognise
+from compressor.recognition import find_architecture, from_torchvision, recognise
 
 OWN_CODE = """
 import torch

@@ -123,7 +123,7 @@ def test_an_interrupted_build_continues_after_training(
     assert "the same command continues" in err
     trained = (work / "interrupted/student.safetensors").read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(building, "distill", stop)  # it must not be needed again
+        patched.setattr(building, "recover", stop)  # it must not be needed again
         status, out, _ = run(*arguments)
     assert status == 0
     assert "continuing after training" in out

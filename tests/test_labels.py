@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from math import prod
 
@@ -310,3 +311,27 @@ def test_ones_come_and_go_in_a_reshape(old: tuple[int, ...], new: tuple[int, ...
     kept = [labels for labels in dims if labels is not None]
     found = [labels for labels, size in zip(after, new, strict=True) if size > 1]
     assert [sets(units, labels) for labels in found] == [sets(units, labels) for labels in kept]
+
+
+def test_rows_of_other_widths_that_share_units_end_without_a_cycle() -> None:
+    """x is {p, q} by the first row, so the second, {x, r} = {p, s}, may not make p of x."""
+    for order in itertools.permutations(range(5)):
+        units = Units()
+        fresh = units.fresh(5)[:, 0]
+        x, p, q, r, s = (fresh[place] for place in order)
+        u, v = np.array([[x, 0], [x, r]]), np.array([[p, q], [p, s]])
+        units.unify(u, v, REASON)
+        assert sets(units, u) == sets(units, v)
+        assert sets(units, np.array([[x]])) == sets(units, np.array([[p, q]]))
+
+
+def test_columns_that_share_units_are_split_alike() -> None:
+    units = Units()
+    a, b = units.fresh(6), units.fresh(6)
+    mixed = np.concatenate([a, np.roll(b, 1, axis=0)], axis=1)
+    units.unify(a[:3], b[3:], REASON)
+    stays = np.ones(RESERVED + 100, dtype=bool)
+    parts = units.split(mixed, (2, 3), REASON)
+    stays[RESERVED:] = np.random.default_rng(1).random(100) < 0.7
+    flat = kept_rows(units, mixed, 6, stays)
+    assert np.array_equal(kept_grid(units, list(parts), (2, 3), stays).ravel(), flat)

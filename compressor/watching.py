@@ -1,0 +1,45 @@
+"""Who watches a build, and how long its stages take.
+
+Comes in: names, notes and progress.  Goes out: seconds by stage.  Knows nothing of terminals.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from compressor.distillation import Progress
+
+
+class Listener(Protocol):
+    """Who watches a build."""
+
+    def stage(self, name: str) -> None: ...
+    def note(self, text: str) -> None: ...
+    def training(self, progress: Progress) -> None: ...
+
+
+class Silent:
+    """For callers who do not watch."""
+
+    def stage(self, name: str) -> None: ...
+    def note(self, text: str) -> None: ...
+    def training(self, progress: Progress) -> None: ...
+
+
+class Stopwatch:
+    """Seconds by stage, in the order they began."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds: dict[str, float] = {}
+        self._clock = clock
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        begin = self._clock()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - begin
