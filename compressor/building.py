@@ -36,6 +36,10 @@ from compressor.types import Analysis, Budget, Plan, Proof
 from compressor.watching import Listener, Silent, Stopwatch
 
 FORMAT = 1
+EVALUATION_ONLY = (
+    "the program is the network as it evaluates: what only training has (stochastic depth, dropout "
+    "inside attention, auxiliary heads) is not in it"
+)
 PARITY_SAMPLES = 8  # batches of 1, 2 and 5
 
 
@@ -114,56 +118,27 @@ def build(
         _keep_trained(run, student, trail, watch)
     _check_structure(cut, student)
     deployables = _ship(run, teacher, prepared, student, opset, threads, listener, watch)
-    benchmarks, skipped = _benchmark(
+    benchmarks = _benchmark(
         run, prepared.graph, student, bench_seconds, threads, seed, listener, watch
     )
-    report = {
-        "format": FORMAT,
-        "teacher": {
-            "name": teacher.source.name,
-            "architecture": teacher.source.architecture,
-            "sha256": teacher.source.sha256,
-            "trained": teacher.source.trained,
-            "parameters": prepared.analysis.model.parameters,
-            "macs": prepared.analysis.model.macs,
-            "metrics": trail.teacher.metrics,
+    run.write(
+        "report.json",
+        {
+            **_networks(teacher, prepared, trail),
+            **_choices(recipe, budget, prepared.plan, trail),
+            "stages": _plain(trail.stages),
+            "proof": _plain(proof),
+            "deployables": _plain(deployables),
+            **benchmarks,
+            "data": _data_facts(prepared.data),
+            "environment": _environment(threads),
+            "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
+            "warnings": list(prepared.plan.warnings),
+            "notes": _notes(teacher, prepared.data, trail),
+            "command": _published_command(command),
+            "seed": seed,
         },
-        "student": {
-            "parameters": prepared.plan.after.params,
-            "macs": prepared.plan.after.macs,
-            "metrics": trail.stages[-1].metrics,
-            "agreement": trail.stages[-1].agreement,
-        },
-        "budget": {
-            "sparsity": budget.sparsity,
-            "of": budget.of,
-            "achieved": prepared.plan.achieved,
-        },
-        "recipe": {
-            "name": recipe.name,
-            "form": recipe.form,
-            "citation": recipe.citation,
-            "phases": list(trail.phases),
-        },
-        "stages": _plain(trail.stages),
-        "proof": _plain(proof),
-        "deployables": _plain(deployables),
-        "benchmarks": benchmarks,
-        "benchmarks_skipped": skipped,
-        "data": _data_facts(prepared.data),
-        "environment": _environment(threads),
-        "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
-        "warnings": list(prepared.plan.warnings),
-        "notes": [
-            *teacher.notes,
-            f"preprocessing: {teacher.preprocessing.origin}",
-            *prepared.data.notes,
-            *trail.notes,
-        ],
-        "command": _published_command(command),
-        "seed": seed,
-    }
-    run.write("report.json", report)
+    )
     _close(run, command, seed)
     return folder
 
@@ -349,7 +324,7 @@ def _benchmark(
     seed: int,
     listener: Listener,
     watch: Stopwatch,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> dict[str, list[dict[str, Any]]]:
     from benchmarks.comparison import compare, row, skipped_row, write_samples
     from benchmarks.workloads import usual_workloads
 
@@ -367,7 +342,10 @@ def _benchmark(
             seed=seed,
         )
     write_samples(found, run.folder / "benchmarks")
-    return [row(one) for one in found.measured], [skipped_row(one) for one in found.skipped]
+    return {
+        "benchmarks": [row(one) for one in found.measured],
+        "benchmarks_skipped": [skipped_row(one) for one in found.skipped],
+    }
 
 
 def _close(run: Run, command: Sequence[str], seed: int) -> None:
@@ -378,6 +356,44 @@ def _close(run: Run, command: Sequence[str], seed: int) -> None:
 
     write_bytes(run.folder / "report.html", render(read(run.folder)).encode())
     write_manifest(run.folder, command, seed, installed_versions())
+
+
+# -- what the report says -------------------------------------------------------------------------
+
+
+def _networks(teacher: Teacher, prepared: Prepared, trail: Trail) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "teacher": {
+            **_plain(teacher.source),
+            "parameters": prepared.analysis.model.parameters,
+            "macs": prepared.analysis.model.macs,
+            "metrics": trail.teacher.metrics,
+        },
+        "student": {
+            "parameters": prepared.plan.after.params,
+            "macs": prepared.plan.after.macs,
+            "metrics": trail.stages[-1].metrics,
+            "agreement": trail.stages[-1].agreement,
+        },
+    }
+
+
+def _choices(recipe: Recipe, budget: Budget, plan: Plan, trail: Trail) -> dict[str, Any]:
+    return {
+        "budget": {"sparsity": budget.sparsity, "of": budget.of, "achieved": plan.achieved},
+        "recipe": {
+            "name": recipe.name,
+            "form": recipe.form,
+            "citation": recipe.citation,
+            "phases": list(trail.phases),
+        },
+    }
+
+
+def _notes(teacher: Teacher, data: ImageData, trail: Trail) -> list[str]:
+    origin = f"preprocessing: {teacher.preprocessing.origin}"
+    return [*teacher.notes, origin, EVALUATION_ONLY, *data.notes, *trail.notes]
 
 
 def _environment(threads: int) -> dict[str, Any]:

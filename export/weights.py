@@ -41,6 +41,7 @@ def write_weights(
     with replacing(path) as file:
         save_file(kept, file, metadata=facts)
         _sort_header(file)
+        file.chmod(0o644)  # the library makes it private
     return ties
 
 
