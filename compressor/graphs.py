@@ -18,6 +18,7 @@ import copy
 import hashlib
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -211,7 +212,10 @@ def capture(
     was_training = module.training
     module.eval()
     try:
-        program = torch.export.export(module, args, keywords, dynamic_shapes=dynamic)
+        with warnings.catch_warnings():
+            # recurrent modules keep a list of their own weights, which export mistakes for state
+            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights")
+            program = torch.export.export(module, args, keywords, dynamic_shapes=dynamic)
     except Exception as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CaptureError(

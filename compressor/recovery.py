@@ -71,7 +71,7 @@ def recover(
     stages = [judge.stage("removed", cut)]
     with watch.timed("repair"):
         listener.stage("repair")
-        student = _on_cpu(repair(cut.copy().to(device), graph, repair_batches(data, device)))
+        student = _on_cpu(repair(cut.copy().to(device), graph, repair_batches(data, device, seed)))
     stages.append(judge.stage("repaired", student))
     phases: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -162,11 +162,15 @@ def evaluation_images(data: ImageData) -> Images:
     return data.test if data.test is not None else data.validation
 
 
-def repair_batches(data: ImageData, device: str) -> Iterator[Tensor]:
-    """Training images without augmentation or labels, as many as re-estimation needs."""
+def repair_batches(data: ImageData, device: str, seed: int) -> Iterator[Tensor]:
+    """Training images without augmentation or labels, as many as re-estimation needs.
+
+    Drawn, not the first: folders list their classes one after the other.
+    """
     large = max(data.preprocessing.crop) >= LARGE_IMAGE
     count, size = (256, 32) if large else (2048, 128)
-    images = Images(pixels=data.train.pixels[:count], labels=None)
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
+    images = Images(pixels=data.train.pixels[order[:count]], labels=None)
     return (pixels.to(device) for pixels, _ in batches(images, data.preprocessing, size))
 
 

@@ -62,14 +62,10 @@ def drawn_subset(analysis: Analysis, seed: int) -> Plan:
     return plan_keeping(analysis, np.array(keep))
 
 
-def in_double(graph: Graph) -> Graph:
-    return graph.copy().double()
-
-
 def run_in_double(graph: Graph, inputs: tuple[Tensor, ...]) -> Tensor:
     real = tuple(x.double() if x.is_floating_point() else x for x in inputs)
     with torch.no_grad():
-        return in_double(graph)(*real)
+        return zoo.in_double(graph)(*real)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,7 +118,8 @@ def test_predicted_cost_equals_counted_cost(name: str) -> None:
         assert chosen.after.macs == facts.macs
 
 
-@pytest.mark.parametrize("name", NAMES)
+# torch's counter has no formula for the fused LSTM
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lstm"])
 def test_macs_agree_with_torchs_own_counter(name: str) -> None:
     for graph, macs in (
         (zoo.graph(name), zoo.analysis(name).model.macs),

@@ -59,6 +59,8 @@ ZOO = {
     "squeeze_excite": Specimen(zoo_images.SqueezeExcite, PICTURE),
     "group_norm": Specimen(zoo_images.GroupNorm, PICTURE, exact=False),
     "transposed": Specimen(zoo_images.Transposed, PICTURE),
+    "grouped_transposed": Specimen(zoo_images.GroupedTransposed, PICTURE),
+    "pixel_shuffle": Specimen(zoo_images.PixelShuffle, PICTURE),
     "unknown": Specimen(zoo_images.Unknown, PICTURE),
     "tied": Specimen(zoo_sequences.Tied, (6,), tokens=11),
     "embedding": Specimen(zoo_sequences.Embedding, (6,), tokens=11),
@@ -66,6 +68,11 @@ ZOO = {
     "heads_by_view": Specimen(zoo_sequences.HeadsByView, (5, 6)),
     "explicit_attention": Specimen(zoo_sequences.ExplicitAttention, (5, 6)),
     "grouped_queries": Specimen(zoo_sequences.GroupedQueries, (5, 6)),
+    "native_grouped_queries": Specimen(zoo_sequences.NativeGroupedQueries, (5, 6)),
+    "repeated_keys": Specimen(zoo_sequences.RepeatedKeys, (5, 6)),
+    "einsum": Specimen(zoo_sequences.Einsum, (5, 6)),
+    "lstm": Specimen(zoo_sequences.Lstm, (5, 6)),
+    "gru": Specimen(zoo_sequences.Gru, (5, 6)),
     "gated_mlp": Specimen(zoo_sequences.GatedMlp, (5, 6)),
     "layer_norm": Specimen(zoo_sequences.LayerNormStream, (5, 6), exact=False),
 }
@@ -124,3 +131,14 @@ def half(name: str) -> Plan:
 def student(name: str) -> Graph:
     """The network after that plan; shared, so never to be changed."""
     return remove(graph(name), analysis(name), half(name))
+
+
+def in_double(graph: Graph) -> Graph:
+    """The graph in float64, constants that name float32 among them."""
+    doubled = graph.copy()
+    for node in doubled.program.graph.nodes:
+        if node.kwargs.get("dtype") is torch.float32:
+            node.update_kwarg("dtype", torch.float64)
+    doubled.program.recompile()
+    doubled.double()
+    return doubled

@@ -210,6 +210,35 @@ class Transposed(nn.Module):
         return self.head(F.max_pool2d(x, 2).mean((2, 3)))
 
 
+class GroupedTransposed(nn.Module):
+    """Up by a transposed convolution of eight groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.bn = nn.Conv2d(3, 32, 2, 2), nn.BatchNorm2d(32)
+        self.up = nn.ConvTranspose2d(32, 24, 2, 2, groups=8)
+        self.conv, self.head = conv(24, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up(F.relu(self.bn(self.stem(x))))
+        return self.head(F.max_pool2d(self.conv(F.relu(x)), 2).mean((2, 3)))
+
+
+class PixelShuffle(nn.Module):
+    """Channels into space and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.wide = nn.Conv2d(3, 16, 2, 2), conv(16, 48)
+        self.fine, self.coarse = conv(12, 10), conv(40, 8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.wide(F.relu(self.stem(x))))
+        x = F.relu(self.fine(F.pixel_shuffle(x, 2)))
+        return self.head(self.coarse(F.pixel_unshuffle(x, 2)).mean((2, 3)))
+
+
 class Unknown(nn.Module):
     """In the middle an operator nobody knows."""
 

@@ -132,3 +132,75 @@ class LayerNormStream(nn.Module):
         x = self.stem(x)
         x = x + self.gain * self.down(F.gelu(self.up(self.norm1(x))))
         return self.head(self.norm2(x).mean(1))
+
+
+class NativeGroupedQueries(nn.Module):
+    """Eight query heads on four key heads, repeated inside the operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(6, 64), nn.Linear(6, 32)
+        self.value, self.out = nn.Linear(6, 32), nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        q = self.query(x).view(batch, length, 8, 8).transpose(1, 2)
+        k = self.key(x).view(batch, length, 4, 8).transpose(1, 2)
+        v = self.value(x).view(batch, length, 4, 8).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        return self.out(y.transpose(1, 2).reshape(batch, length, 64)).sum(1)
+
+
+class RepeatedKeys(nn.Module):
+    """Eight query heads on four key heads, repeated by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(6, 64), nn.Linear(6, 32)
+        self.out = nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        q = self.query(x).view(batch, length, 8, 8).transpose(1, 2)
+        k = self.key(x).view(batch, length, 4, 8).transpose(1, 2).repeat_interleave(2, dim=1)
+        y = F.scaled_dot_product_attention(q, k, k)
+        return self.out(y.transpose(1, 2).reshape(batch, length, 64)).sum(1)
+
+
+class Einsum(nn.Module):
+    """A linear layer and one over positions, written letter by letter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 24) / 3)
+        self.hidden, self.head = nn.Linear(24, 12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(torch.einsum("bti,io->bto", x, self.weight))
+        return self.head(torch.tanh(self.hidden(x)).sum(1))
+
+
+class Lstm(nn.Module):
+    """Two layers, both directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(6, 12)
+        self.lstm = nn.LSTM(12, 10, num_layers=2, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(20, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(torch.tanh(self.stem(x)))[0][:, -1])
+
+
+class Gru(nn.Module):
+    """One layer, one direction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(6, 12)
+        self.gru = nn.GRU(12, 10, batch_first=True)
+        self.head = nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.gru(torch.tanh(self.stem(x)))[0][:, -1])

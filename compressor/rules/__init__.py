@@ -3,11 +3,12 @@
     calls         what a rule sees and may say
     registry      operator name -> rule
     elementwise   pointwise, dropout, copies, gated linear units
-    contractions  linear, convolutions, matrix products, attention, embedding
+    contractions  linear, convolutions, matrix products, einsum, attention, embedding
+    recurrent     LSTM, GRU
     norms         batch, instance, layer, RMS and group norm
     reductions    sums, means, softmax, pooling
-    shapes        reshapes, permutations
-    joins         concatenation, splits, slices, padding, expansion
+    shapes        reshapes, permutations, pixel shuffle
+    joins         concatenation, splits, slices, padding, expansion, repetition
     indexing      select, index, roll
     creation      zeros, ones, arange
 
@@ -23,6 +24,7 @@ from compressor.rules import (
     indexing,
     joins,
     norms,
+    recurrent,
     reductions,
     shapes,
 )
@@ -42,6 +44,7 @@ __all__ = [
     "joins",
     "known_operators",
     "norms",
+    "recurrent",
     "reductions",
     "rule",
     "shapes",

@@ -106,20 +106,58 @@ def convolution(call: Call) -> Dims:
 
 @rule("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d")
 def transposed_convolution(call: Call) -> Dims:
+    """The weight is (inputs, outputs per group, kernel); the groups are those of the inputs."""
     value, weight, bias = call.value("input"), call.value("weight"), call.optional("bias")
-    if call.integer("groups") != 1:
-        raise UnsupportedCallError("a grouped transposed convolution")
+    groups = call.integer("groups")
     call.fix(*weight.dims[2:])
     contract(call, ("input", value, 1), ("weight", weight, 0))
     call.role(weight, 1, "writes")
+    channels = weight.dims[1]
+    if groups > 1:
+        group, _ = call.split(weight.dims[0], (groups, weight.shape[0] // groups))
+        channels = call.units.merge((group, weight.dims[1]), (groups, weight.shape[1]))
+        if group is not None:
+            call.rewrite("groups", Kept(group))
     if bias is not None:
-        call.unify(weight.dims[1], bias.dims[0])
+        call.unify(channels, bias.dims[0])
     space = [(size, None) for size in (*weight.shape[2:], *value.shape[2:])]
     call.work(
         value.size_and_labels(0), weight.size_and_labels(0), weight.size_and_labels(1), *space
     )
     call.fix(*value.dims[2:])
-    return (value.dims[0], weight.dims[1], *([None] * (len(call.shape) - 2)))
+    return (value.dims[0], channels, *([None] * (len(call.shape) - 2)))
+
+
+@rule("aten.einsum")
+def einsum(call: Call) -> Dims:
+    """Letter by letter: what shares a letter shares units; letters that vanish are summed over."""
+    equation, values = call.arguments["equation"], call.values("tensors")
+    if not isinstance(equation, str) or "." in equation or "->" not in equation:
+        raise UnsupportedCallError("an einsum with an ellipsis, or without an arrow")
+    inputs, output = equation.replace(" ", "").split("->")
+    found: dict[str, tuple[int, Labels]] = {}
+    for letters, value in zip(inputs.split(","), values, strict=True):
+        if len(set(letters)) < len(letters):
+            raise UnsupportedCallError("an einsum that takes a diagonal")
+        for dim, letter in enumerate(letters):
+            if letter in found:
+                call.unify(found[letter][1], value.dims[dim])
+            if letter not in found or found[letter][1] is None:
+                found[letter] = value.size_and_labels(dim)
+            call.role(value, dim, "writes" if letter in output else "reads")
+    summed = [letter for letter in found if letter not in output]
+    if any(
+        found[letter][1] is not None and not _weighs(letter, inputs, values) for letter in summed
+    ):
+        raise UnsupportedCallError("an einsum that sums activations over removable units")
+    call.work(*found.values())
+    return tuple(found[letter][1] for letter in output)
+
+
+def _weighs(letter: str, inputs: str, values: tuple[Value, ...]) -> bool:
+    """Whether a parameter is among the operands that are summed over this letter."""
+    pairs = zip(inputs.split(","), values, strict=True)
+    return any(value.stored for letters, value in pairs if letter in letters)
 
 
 @rule("aten.embedding")
@@ -137,14 +175,16 @@ def attention(call: Call) -> Dims:
     """softmax(q k^T * scale + mask) v; the hidden default scale 1/sqrt(width) is pinned."""
     query, key, value = call.value("query"), call.value("key"), call.value("value")
     mask = call.optional("attn_mask")
-    if call.arguments.get("enable_gqa"):
-        raise UnsupportedCallError("grouped-query attention by enable_gqa")
     rank = len(call.shape)
     for position in range(rank - 2):
         for other in (key, value):
+            shared = query.dims[position]
             if other.shape[position] != query.shape[position]:
-                raise UnsupportedCallError("attention with broadcast heads")
-            call.unify(query.dims[position], other.dims[position])
+                if position != rank - 3 or not call.arguments.get("enable_gqa"):
+                    raise UnsupportedCallError("attention with broadcast heads")
+                heads = other.shape[position]  # query heads are (key head, query of it)
+                shared, _ = call.split(shared, (heads, query.shape[position] // heads))
+            call.unify(shared, other.dims[position])
         if mask is not None:
             own = position - rank + len(mask.shape)
             if own >= 0 and mask.shape[own] > 1:

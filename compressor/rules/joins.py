@@ -142,6 +142,18 @@ def _repeated(call: Call, size: int) -> Labels:
     return call.units.fresh(size) if size > 1 else None
 
 
+@rule("aten.repeat_interleave")
+def repeat_interleave(call: Call) -> Dims:
+    """Each element several times in a row: labels repeat with it."""
+    value = call.value("self")
+    if call.arguments.get("dim") is None:
+        raise UnsupportedCallError("a repetition over everything")
+    dim, times = call.dim("dim", value), call.integer("repeats")
+    labels = value.dims[dim]
+    repeated = None if labels is None else np.repeat(labels, times, axis=0)
+    return (*value.dims[:dim], repeated, *value.dims[dim + 1 :])
+
+
 @rule("aten.repeat")
 def repeat(call: Call) -> Dims:
     """Whole tiles: labels tile with the elements, and the counts stay."""

@@ -60,6 +60,29 @@ def reverse(call: Call) -> Dims:
     return tuple(reversed(call.operands[0].dims))
 
 
+@rule("aten.pixel_shuffle")
+def pixel_shuffle(call: Call) -> Dims:
+    """(channel, row, column) of the channels becomes channel and space: whole channels go."""
+    value = call.value("self")
+    factor = call.integer("upscale_factor")
+    sizes = (value.shape[-3] // factor**2, factor, factor)
+    channels, *offsets = call.split(value.dims[-3], sizes)
+    for labels in offsets:
+        call.freeze(labels, "becomes a position in space")
+    call.fix(*value.dims[-2:])
+    return (*value.dims[:-3], channels, None, None)
+
+
+@rule("aten.pixel_unshuffle")
+def pixel_unshuffle(call: Call) -> Dims:
+    value = call.value("self")
+    factor = call.integer("downscale_factor")
+    call.fix(*value.dims[-2:])
+    sizes = (value.shape[-3], factor, factor)
+    channels = call.units.merge((value.dims[-3], None, None), sizes)
+    return (*value.dims[:-3], channels, None, None)
+
+
 @rule("aten.unsqueeze")
 def unsqueeze(call: Call) -> Dims:
     value = call.operands[0]
