@@ -27,7 +27,7 @@ from compressor.graphs import Graph, capture
 from compressor.loading import Teacher
 from compressor.pacing import Deadline, Epochs
 from compressor.proof import prove
-from compressor.recipes import Prune, Recipe, prune_then_distill
+from compressor.recipes import Distill, Prune, Recipe, prune_then_distill
 from compressor.recovery import LARGE_IMAGE, Trail, evaluation_images, recover
 from compressor.removal import remove
 from compressor.runs import Run, open_run
@@ -451,6 +451,7 @@ def _inputs(
         "form": recipe.form,
         "criterion": [getattr(phase.criterion, "__name__", "") for phase in pruning],
         "allocation": [phase.allocation.__name__ for phase in pruning],
+        "feature_weight": [p.feature_weight for p in recipe.phases if isinstance(p, Distill)],
         "budget": _plain(budget),
         "length": {type(length).__name__.lower(): _plain(length)},
         "seed": seed,

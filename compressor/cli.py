@@ -81,6 +81,9 @@ def build(
     recipe: RecipeName = "prune-then-distill",
     criterion: CriterionName = None,
     allocation: AllocationName = "global",
+    feature_weight: Annotated[
+        float, typer.Option(help="of the distance on kept units in the training loss")
+    ] = 0.0,
     minutes: Annotated[float | None, typer.Option(help="of training; 10 by default")] = None,
     epochs: Annotated[int | None, typer.Option(help="of training, in place of --minutes")] = None,
     mean: Mean = None,
@@ -112,7 +115,8 @@ def build(
     budget = Budget(sparsity, _measure(of), multiple_of=multiple_of, keep_at_least=keep_at_least)
     _check_sparsity(sparsity)
     length = _length(minutes, epochs)
-    chosen = find_recipe(recipe, criterion or _fitting_criterion(data), allocation)
+    scored = criterion or _fitting_criterion(data)
+    chosen = find_recipe(recipe, scored, allocation, feature_weight)
     place = _device(device)
     _set_threads(threads)
     watch = Stopwatch()

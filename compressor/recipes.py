@@ -30,9 +30,13 @@ class Prune:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distill:
-    """Train the student: it starts from the kept channels; ``teacher`` is the dense network."""
+    """Train the student: it starts from the kept channels; ``teacher`` is the dense network.
+
+    ``feature_weight`` above 0 adds the distance between both networks' values on kept units.
+    """
 
     name: str = "distill"
+    feature_weight: float = 0.0
     start: Literal["kept"] = "kept"
     teacher: Literal["dense"] = "dense"
 
@@ -52,23 +56,28 @@ CRITERIA: dict[str, Criterion] = {"magnitude": magnitude, "taylor": taylor(answe
 ALLOCATIONS: dict[str, Allocation] = {"global": plan, "uniform": plan_uniform}
 
 
-def prune_then_distill(criterion: Criterion = magnitude, allocation: Allocation = plan) -> Recipe:
+def prune_then_distill(
+    criterion: Criterion = magnitude, allocation: Allocation = plan, feature_weight: float = 0.0
+) -> Recipe:
     """Structured adaptation: the student inherits the kept channels of the pruned teacher."""
     return Recipe(
         name="prune-then-distill",
         form="structured",
         citation="structured adaptation of Park & No, "
         "Prune Your Model Before Distill It, ECCV 2022",
-        phases=(Prune(criterion=criterion, allocation=allocation), Distill()),
+        phases=(
+            Prune(criterion=criterion, allocation=allocation),
+            Distill(feature_weight=feature_weight),
+        ),
     )
 
 
-RECIPES: dict[str, Callable[[Criterion, Allocation], Recipe]] = {
+RECIPES: dict[str, Callable[[Criterion, Allocation, float], Recipe]] = {
     "prune-then-distill": prune_then_distill
 }
 
 
-def find_recipe(name: str, criterion: str, allocation: str) -> Recipe:
+def find_recipe(name: str, criterion: str, allocation: str, feature_weight: float = 0.0) -> Recipe:
     """A recipe by the names of the command line.  Raises OptionError for an unknown one."""
     for kind, wanted, known in (
         ("recipe", name, RECIPES),
@@ -77,4 +86,6 @@ def find_recipe(name: str, criterion: str, allocation: str) -> Recipe:
     ):
         if wanted not in known:
             raise OptionError(f"--{kind} {wanted}: not one of {', '.join(sorted(known))}")
-    return RECIPES[name](CRITERIA[criterion], ALLOCATIONS[allocation])
+    if not feature_weight >= 0:
+        raise OptionError(f"--feature-weight {feature_weight:g}: give 0 or more")
+    return RECIPES[name](CRITERIA[criterion], ALLOCATIONS[allocation], feature_weight)

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from compressor.data import ImageData, Images, augmentation_for, batches
-from compressor.distillation import Distilled, distill
+from compressor.distillation import Distilled, default_objective, distill
 from compressor.evaluation import accuracy, agreement, evaluate
+from compressor.features import stage_nodes
 from compressor.graphs import Graph
+from compressor.objectives import Objective, with_features
 from compressor.pacing import Deadline, Epochs
 from compressor.recipes import Distill, Prune, Recipe
 from compressor.refitting import repair
@@ -81,7 +83,7 @@ def recover(
         else:
             listener.stage("distill")
             with watch.timed("training"):
-                found = _train(student, graph, data, length, seed, device, listener)
+                found = _train(phase, student, graph, data, length, seed, device, listener)
             student = _on_cpu(found.graph)
             stages.append(judge.stage("distilled", student))
             phases.append(_distilled(phase, stages[-1], found))
@@ -108,6 +110,7 @@ def _distilled(phase: Distill, stage: Stage, found: Distilled) -> dict[str, Any]
 
 
 def _train(
+    phase: Distill,
     student: Graph,
     graph: Graph,
     data: ImageData,
@@ -116,11 +119,20 @@ def _train(
     device: str,
     listener: Listener,
 ) -> Distilled:
+    objective: Objective | None = None
+    observed: tuple[str, ...] = ()
+    if phase.feature_weight > 0:
+        labelled = data.train_with_labels and data.train.labels is not None
+        logits = default_objective(labelled=labelled, taught=True)
+        objective = with_features(logits, weight=phase.feature_weight)
+        observed = stage_nodes(student)
     return distill(
         student,
         graph,
         data,
         length=length,
+        objective=objective,
+        observed=observed,
         generator=torch.Generator().manual_seed(seed),
         augment=augmentation_for(data),
         device=device,

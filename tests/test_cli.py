@@ -58,7 +58,7 @@ def run(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 TEACHER = ("--teacher", "small.pt", "--arch", "net.py:small")
 BUILD = (
     "build", *TEACHER, "--data", "digits", "--sparsity", "0.5", "--epochs", "1",
-    "--bench-seconds", "0.2", "--threads", "1", "--out", "run",
+    "--bench-seconds", "0.2", "--threads", "1", "--feature-weight", "0.5", "--out", "run",
 )  # fmt: skip
 
 
