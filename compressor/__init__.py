@@ -28,8 +28,10 @@ Modules, in the order a network passes through them:
     widths         how many units each group keeps
     planning       the plan
     removal        mask and remove
+    stepping       a graph executed node by node
     proof          masked teacher and student, node by node
     evaluation     accuracy and agreement
+    reconstruction  layers refitted in closed form
     refitting      repair: values refitted without gradients
     objectives     what training minimises
     features       node values seen while training

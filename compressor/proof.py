@@ -21,49 +21,11 @@ from compressor.graphs import Graph
 from compressor.labels import Labels
 from compressor.removal import Cut, Mask, lay, mask
 from compressor.rules import Value
+from compressor.stepping import Stepper
 from compressor.types import Analysis, Plan, Proof
 
 TOLERANCE = 1e-9  # clean errors are near 1e-15, a wrong index shows above 1e-9 (docs/design.md)
 BATCH = 2
-
-aten = torch.ops.aten
-_CHECKS = (aten._assert_tensor_metadata.default, aten._assert_scalar.default)
-
-
-class _Run:
-    """One graph executed node by node in float64, keeping only values still needed."""
-
-    def __init__(self, graph: Graph, inputs: tuple[Tensor, ...]) -> None:
-        self.nodes = list(graph.program.graph.nodes)
-        self.values: dict[str, Any] = {}
-        self._tensors = graph.tensors
-        self._inputs = iter(inputs)
-        self._last = {}
-        for node in self.nodes:
-            for used in node.all_input_nodes:
-                self._last[used.name] = node.name
-
-    def step(self, node: fx.Node) -> Any:
-        if node.op == "placeholder":
-            value = _double(next(self._inputs))
-        elif node.op == "get_attr":
-            value = _double(self._tensors[str(node.target)].detach())
-        elif node.op == "output":
-            return fx.map_arg(node.args[0], lambda used: self.values[used.name])
-        elif node.target in _CHECKS:
-            return None
-        else:
-            args = _in_double(fx.map_arg(node.args, lambda used: self.values[used.name]))
-            kwargs = _in_double(fx.map_arg(node.kwargs, lambda used: self.values[used.name]))
-            value = node.target(*args, **kwargs)  # type: ignore[operator]
-        self.values[node.name] = value
-        return value
-
-    def release(self, node: fx.Node) -> None:
-        """Forget values that no later node reads."""
-        for used in (*node.all_input_nodes, node):
-            if self._last.get(used.name, used.name) == node.name:
-                self.values.pop(used.name, None)
 
 
 def _double(tensor: Tensor) -> Tensor:
@@ -80,6 +42,10 @@ def _in_double(arguments: Any) -> Any:
     if isinstance(arguments, dict):
         return {name: _in_double(entry) for name, entry in arguments.items()}
     return arguments
+
+
+def _stepper(graph: Graph, inputs: tuple[Tensor, ...]) -> Stepper:
+    return Stepper(graph, inputs, stored=_double, constants=_in_double)
 
 
 @contextlib.contextmanager
@@ -136,7 +102,7 @@ def random_inputs(graph: Graph, seed: int) -> tuple[Tensor, ...]:
 
 
 def _run_whole(graph: Graph, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    run = _Run(graph, inputs)
+    run = _stepper(graph, inputs)
     result: Any = None
     for node in run.nodes:
         result = run.step(node)
@@ -172,7 +138,7 @@ class _Comparison:
 
     def run(self, masked: Graph, student: Graph, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         """Step through both; returns the masked teacher's outputs."""
-        teacher, smaller = _Run(masked, inputs), _Run(student, inputs)
+        teacher, smaller = _stepper(masked, inputs), _stepper(student, inputs)
         pending = iter(smaller.nodes)
         by_name = {node.name: node for node in smaller.nodes}
         result: Any = None
@@ -192,7 +158,9 @@ class _Comparison:
             teacher.release(node)
         return _tensors(result)
 
-    def _follow(self, smaller: _Run, pending: Iterator[fx.Node], node: fx.Node, value: Any) -> bool:
+    def _follow(
+        self, smaller: Stepper, pending: Iterator[fx.Node], node: fx.Node, value: Any
+    ) -> bool:
         """Run the student up to the same node and compare; false when it cannot go on."""
         while True:
             twin = next(pending)
@@ -269,7 +237,9 @@ class _Comparison:
         entries = self.cut.labelling.record.inexact.get(node.name, ())
         return any(self.cut.rows(labels) is not None for labels in entries)
 
-    def _step_restricted(self, teacher: _Run, smaller: _Run, node: fx.Node, twin: fx.Node) -> Any:
+    def _step_restricted(
+        self, teacher: Stepper, smaller: Stepper, node: fx.Node, twin: fx.Node
+    ) -> Any:
         """The teacher's own values on kept rows through the operator, put back into full size.
 
         Constants such as normalized_shape are the student's: they count the kept rows.

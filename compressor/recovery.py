@@ -22,7 +22,7 @@ from compressor.graphs import Graph
 from compressor.objectives import Objective, with_features
 from compressor.pacing import Deadline, Epochs
 from compressor.recipes import Distill, Prune, Recipe
-from compressor.refitting import repair
+from compressor.refitting import choose_repair
 from compressor.watching import Listener, Stopwatch
 
 LARGE_IMAGE = 96  # pixels of a side from which on fewer images are used where few are enough
@@ -73,10 +73,12 @@ def recover(
     stages = [judge.stage("removed", cut)]
     with watch.timed("repair"):
         listener.stage("repair")
-        student = _on_cpu(repair(cut.copy().to(device), graph, repair_batches(data, device, seed)))
+        placed = graph if device == "cpu" else graph.copy().to(device)
+        repaired = choose_repair(cut.copy().to(device), placed, repair_batches(data, device, seed))
+        student = _on_cpu(repaired.graph)
     stages.append(judge.stage("repaired", student))
     phases: list[dict[str, Any]] = []
-    notes: list[str] = []
+    notes: list[str] = [repaired.note]
     for phase in recipe.phases:
         if isinstance(phase, Prune):
             phases.append(_pruned(phase, stages[-1], watch))

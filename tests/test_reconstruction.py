@@ -1,0 +1,81 @@
+"""Layers refitted in closed form: exact where kept units can say all, sane where they cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from compressor.analysis import analyze
+from compressor.graphs import Graph, capture
+from compressor.planning import plan_keeping
+from compressor.reconstruction import reconstruct
+from compressor.removal import remove
+
+
+class Doubled(nn.Module):
+    """Every hidden unit is there twice, so that one half can stand for both."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        if kind == "linear":
+            self.first, self.second = nn.Linear(6, 16), nn.Linear(16, 5)
+        else:
+            self.first, self.second = nn.Conv2d(6, 16, 3, 2, 1), nn.Conv2d(16, 5, 3, 2, 1)
+        with torch.no_grad():
+            self.first.weight[8:] = self.first.weight[:8]
+            self.first.bias[8:] = self.first.bias[:8]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(F.relu(self.first(x)))
+
+
+def halved(kind: str) -> tuple[Graph, Graph, torch.Tensor]:
+    x = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
+    if kind == "conv":
+        x = torch.randn(64, 6, 9, 9, generator=torch.Generator().manual_seed(1))
+    graph = capture(Doubled(kind).eval(), (x[:2],))
+    analysis = analyze(graph)
+    keep = np.ones(17, dtype=bool)
+    keep[9:] = False
+    return graph, remove(graph, analysis, plan_keeping(analysis, keep)), x
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_units_that_are_there_twice_are_recovered_exactly(kind: str) -> None:
+    teacher, student, x = halved(kind)
+    found = reconstruct(student, teacher, x)
+    with torch.no_grad():
+        wanted = teacher(x)
+        assert float((student(x) - wanted).abs().max()) > 0.05
+        # the ridge pulls a thousandth of the way back to the inherited weights
+        assert float((found.graph(x) - wanted).abs().max()) < 2e-2 * float(wanted.abs().max())
+    assert found.fitted == ("second.weight",)
+    assert found.unsolved == ()
+
+
+def test_arguments_stay_as_they_are() -> None:
+    teacher, student, x = halved("conv")
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    refitted = reconstruct(student, teacher, x).graph
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    assert refitted.fingerprint == student.fingerprint
+
+
+def test_inputs_that_never_vary_give_no_nan() -> None:
+    teacher, student, x = halved("linear")
+    refitted = reconstruct(student, teacher, torch.zeros_like(x)).graph
+    assert all(bool(value.isfinite().all()) for value in refitted.state_dict().values())
+
+
+def test_inputs_that_are_not_finite_leave_the_layer_as_it_was() -> None:
+    teacher, student, x = halved("linear")
+    x[0, 0] = float("inf")
+    found = reconstruct(student, teacher, x)
+    assert found.unsolved == ("second.weight",)
+    assert torch.equal(
+        found.graph.state_dict()["second.weight"], student.state_dict()["second.weight"]
+    )
