@@ -1,7 +1,7 @@
 """Repair: values refitted after removal, without gradients.
 
-In: a student, its teacher and some inputs.  Out: a new graph of the same structure.  Knows nothing of losses,
-labels or plans.
+In: a student, its teacher and some inputs.  Out: a new graph of the same structure.  Knows nothing
+of losses, labels or plans.
 """
 
 from __future__ import annotations
