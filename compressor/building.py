@@ -175,6 +175,8 @@ def prepare(
             outputs=output_size(graph),
             seed=seed,
         )
+    for note in opened.notes:
+        listener.note(note)
     with watch.timed("plan"):
         listener.stage("score and plan")
         pruning = next(phase for phase in recipe.phases if isinstance(phase, Prune))

@@ -122,7 +122,7 @@ def build(
     watch = Stopwatch()
     console = Console()
     loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch)
-    for note in loaded.notes:
+    for note in (*loaded.notes, f"preprocessing: {loaded.preprocessing.origin}"):
         console.note(note)
     with console.watching(length):
         folder = building.build(

@@ -76,6 +76,7 @@ def recover(
         placed = graph if device == "cpu" else graph.copy().to(device)
         repaired = choose_repair(cut.copy().to(device), placed, repair_batches(data, device, seed))
         student = _on_cpu(repaired.graph)
+    listener.note(repaired.note)
     stages.append(judge.stage("repaired", student))
     phases: list[dict[str, Any]] = []
     notes: list[str] = [repaired.note]

@@ -66,6 +66,8 @@ def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path
     status, out, err = run(*BUILD)
     assert (status, err) == (0, "")
     assert "proof passed" in out
+    for told in ("preprocessing: ", "always divided alike", "repair by "):
+        assert told in out
     folder = work / "run"
     for name in (
         "manifest.json", "analysis.json", "plan.json", "proof.json", "student.safetensors",
