@@ -20,6 +20,7 @@ from benchmarks.runtimes import runtime_for, unavailable
 from benchmarks.sampling import SUBJECTS, Clock, Measurement, Sample, Sampling, sample
 from benchmarks.statistics import Summary, is_narrow, summarize
 from benchmarks.workloads import Skipped, Workload
+from compressor.files import write_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -194,12 +195,9 @@ def decode_samples(content: bytes) -> tuple[Sample, ...]:
 
 def write_samples(comparisons: Comparisons, folder: Path) -> tuple[Path, ...]:
     """Write ``<runtime>-b<batch>.json`` per workload into the run's ``benchmarks/`` folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for comparison in comparisons.measured:
         path = folder / f"{comparison.workload.name}.json"
-        part = path.with_suffix(".json.part")
-        part.write_bytes(encode_samples(comparison))
-        part.replace(path)  # never half-written under its final name
+        write_bytes(path, encode_samples(comparison))
         paths.append(path)
     return tuple(paths)

@@ -8,7 +8,6 @@ nothing of architectures.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import pickle
 import re
 import warnings
@@ -72,12 +71,6 @@ def check_file(path: Path) -> None:
         raise LoadError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if size == 0:
         raise LoadError(f"{path}: the file is empty; copy or save it again")
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal digest of the file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def spellings(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from compressor.architectures import Architecture
 from compressor.archives import is_archive, read_program
-from compressor.checkpoints import Checkpoint, check_file, check_finite, read_checkpoint, sha256_of
+from compressor.checkpoints import Checkpoint, check_file, check_finite, read_checkpoint
 from compressor.errors import ArchitectureError, LoadError, OptionError
+from compressor.files import sha256 as sha256_of
 from compressor.fitting import Fit, factory_of, fill, fit
 from compressor.preprocessing import Size, check_size, choose
 from compressor.recognition import SCALES_ITS_INPUT, find_architecture, recognise

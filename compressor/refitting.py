@@ -107,7 +107,7 @@ def choose_repair(student: Graph, teacher: Graph, batches: Iterable[Tensor]) -> 
         raise DataError(f"repair needs at least 2 inputs and has {len(inputs)}: give more")
     held = max(1, len(inputs) // 4)
     used, held_out = inputs[:-held].split(BATCH), inputs[-held:].split(BATCH)
-    fitted = reconstruct(student, teacher, _bounded(torch.cat(used))).graph
+    fitted = reconstruct(student, teacher, _bounded(inputs[:-held])).graph
     ways = {
         "nothing": student,
         "batch-norm statistics": reestimate_batch_norm(student, used),

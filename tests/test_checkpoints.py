@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from compressor.checkpoints import read_checkpoint, sha256_of, spellings
+from compressor.checkpoints import read_checkpoint, spellings
 from compressor.errors import LoadError
+from compressor.files import sha256 as sha256_of
 
 
 def weights() -> dict[str, Tensor]:
