@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from torch import fx
 
 from compressor.labels import FIXED, RESERVED, Labels, Matrix, Units
+from compressor.rules.rewrites import Picked, Pinned, Rewrite
 from compressor.types import Role
 
 Dims = tuple[Labels, ...]
@@ -40,23 +41,6 @@ Argument = Value | int | float | bool | str | None | Sequence["Argument"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A constant that becomes the number of kept rows of these labels."""
-
-    labels: Matrix
-
-
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """A hidden default that must keep the value it had in the teacher."""
-
-    value: float
-
-
-Rewrite = Kept | Pinned | None | tuple["Rewrite", ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Reason:
     """Why something is frozen."""
 
@@ -77,11 +61,18 @@ class Work:
 
 @dataclass(slots=True)
 class Record:
-    """Everything the rules said about a graph."""
+    """Everything the rules said about a graph.
+
+    ``parts`` are runs of rows cut out of a dimension, each with the reason why it may not become
+    empty.  ``tables`` are the whole numbers stored in the graph, by name: given, not said.
+    """
 
     units: Units = field(default_factory=Units)
     reasons: list[Reason] = field(default_factory=list)
     rewrites: dict[str, dict[str, Rewrite]] = field(default_factory=dict)
+    picks: dict[str, Picked] = field(default_factory=dict)
+    parts: list[tuple[Matrix, int]] = field(default_factory=list)
+    tables: dict[str, Matrix] = field(default_factory=dict)
     inexact: dict[str, list[Labels]] = field(default_factory=dict)
     contracted: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     roles: dict[tuple[str, int], Role] = field(default_factory=dict)
@@ -166,6 +157,10 @@ class Call:
                 found.extend(entry for entry in argument if isinstance(entry, Value))
         return tuple(found)
 
+    def live(self, labels: Labels) -> bool:
+        """Whether some of these rows might still go."""
+        return labels is not None and self.units.resolve(labels).size > 0
+
     # -- statements ---------------------------------------------------------------------------
 
     def reason(self, text: str) -> int:
@@ -204,13 +199,26 @@ class Call:
         """This argument's hidden default depends on a width; the teacher's value is kept."""
         self.rewrite(name, Pinned(value))
 
+    def pick(self, dim: int, labels: Matrix, places: Matrix) -> Matrix:
+        """These rows of a dimension are given out: their labels; the places follow the rows."""
+        self.record.picks[self.node.name] = Picked(dim, labels, places)
+        return self.cut_out(labels[places])
+
+    def cut_out(self, labels: Matrix) -> Matrix:
+        """Some rows of a dimension, given out by themselves: one of them must always stay."""
+        self.record.parts.append((labels, self.reason("would lose all the rows that it gives out")))
+        return labels
+
     def inexact(self, labels: Labels) -> None:
         """A norm, mean, maximum or softmax runs over these units: zeroing is not removing."""
         if labels is not None:
             self.record.inexact.setdefault(self.node.name, []).append(labels)
 
     def contract(self, name: str, dim: int) -> None:
-        """This operand is summed over ``dim``: a mask zeroes removed units where it is read."""
+        """This operand is summed over ``dim``: a mask zeroes removed units where it is read.
+
+        An operand in a list is named by its place in it, "tensors.1".
+        """
         self.record.contracted.setdefault(self.node.name, []).append((name, dim))
 
     def role(self, value: Value | None, dim: int, role: Role) -> None:
@@ -224,7 +232,3 @@ class Call:
 
 class UnsupportedCallError(Exception):
     """A rule meets a form of its operator that it does not cover: everything touched freezes."""
-
-
-def kept(labels: Labels) -> Rewrite:
-    return None if labels is None else Kept(labels)

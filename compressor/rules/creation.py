@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from compressor.labels import Labels
-from compressor.rules.calls import Call, Dims, kept
+from compressor.rules.calls import Call, Dims
 from compressor.rules.registry import rule
+from compressor.rules.rewrites import kept
 
 
-@rule("aten.zeros", "aten.ones", "aten.full", "aten.new_zeros", "aten.new_ones", "aten.new_full")
+@rule(
+    "aten.zeros",
+    "aten.ones",
+    "aten.full",
+    "aten.empty",
+    "aten.new_zeros",
+    "aten.new_ones",
+    "aten.new_full",
+    "aten.new_empty",
+)
 def constant(call: Call) -> Dims:
     dims: tuple[Labels, ...] = tuple(
         call.units.fresh(size) if size > 1 else None for size in call.shape
@@ -16,6 +26,6 @@ def constant(call: Call) -> Dims:
     return dims
 
 
-@rule("aten.arange", "aten.linspace", "aten.scalar_tensor", "aten.empty")
+@rule("aten.arange", "aten.linspace", "aten.scalar_tensor", "aten.eye")
 def counted(call: Call) -> Dims:
     return (None,) * len(call.shape)

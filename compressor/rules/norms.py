@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from compressor.rules.calls import Call, Dims, Kept, kept
+from compressor.rules.calls import Call, Dims, Value
 from compressor.rules.registry import rule
+from compressor.rules.rewrites import Kept, kept
 
 
 @rule("aten.batch_norm", "aten.instance_norm")
@@ -54,3 +55,28 @@ def group_norm(call: Call) -> Dims:
     if group is not None:
         call.rewrite("num_groups", Kept(group))
     return value.dims
+
+
+@rule("aten._weight_norm")
+def weight_norm(call: Call) -> Dims:
+    """Directions times lengths: a norm over all dimensions but one, zero where units are gone."""
+    direction, length = call.value("v"), call.value("g")
+    dim = call.dim("dim", direction)
+    call.unify(direction.dims[dim], length.dims[dim], "has lengths that stay")
+    call.inexact(direction.dims[dim])  # a direction of zeros has no length to divide by
+    _sum_all_but(call, direction, dim)
+    return direction.dims
+
+
+@rule("aten.norm_except_dim")
+def norm_except_dim(call: Call) -> Dims:
+    value = call.value("v")
+    dim = call.dim("dim", value)
+    _sum_all_but(call, value, dim)
+    return tuple(labels if axis == dim else None for axis, labels in enumerate(value.dims))
+
+
+def _sum_all_but(call: Call, value: Value, dim: int) -> None:
+    for axis, labels in enumerate(value.dims):
+        if axis != dim and labels is not None and not value.stored:
+            call.contract("v", axis)

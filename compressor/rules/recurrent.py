@@ -28,6 +28,38 @@ def gru(call: Call) -> tuple[Dims, ...]:
     return output, (None, hidden.dims[1], labels)
 
 
+@rule("aten.rnn_tanh", "aten.rnn_relu")
+def plain_recurrence(call: Call) -> tuple[Dims, ...]:
+    hidden = call.value("hx")
+    output, labels = _run(call, gates=1, states=(hidden,))
+    return output, (None, hidden.dims[1], labels)
+
+
+@rule("aten.lstm_cell")
+def lstm_cell(call: Call) -> tuple[Dims, ...]:
+    hidden, cell = call.values("hx")
+    dims = (call.value("input").dims[0], _step(call, gates=4, states=(hidden, cell)))
+    return dims, dims
+
+
+@rule("aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell")
+def cell(call: Call) -> Dims:
+    gates = 3 if "gru" in str(call.node.target) else 1
+    return (call.value("input").dims[0], _step(call, gates, (call.value("hx"),)))
+
+
+def _step(call: Call, gates: int, states: tuple[Value, ...]) -> Labels:
+    """Labels of the hidden units after one step of one cell."""
+    value, weights = call.value("input"), [call.value("w_ih"), call.value("w_hh")]
+    biases = [call.optional(name) for name in ("b_ih", "b_hh")]
+    labels = _cell(call, value.dims[-1], [*weights, *(b for b in biases if b is not None)], gates)
+    for state in states:
+        call.unify(state.dims[-1], labels, "is the recurrent state")
+    for weight in weights:
+        call.work(value.size_and_labels(0), weight.size_and_labels(0), weight.size_and_labels(1))
+    return labels
+
+
 def _run(call: Call, gates: int, states: tuple[Value, ...]) -> tuple[Dims, Labels]:
     """Labels of the output and of the state after all layers.
 

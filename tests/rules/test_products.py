@@ -1,0 +1,140 @@
+"""Products, sums over pairs, and what is counted for them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compressor.analysis import analyze
+from tests.rules.cases import Case, assert_cuts_are_proved, check
+from tests.zoo import captured, randomised
+
+
+def lifted(x: Tensor) -> Tensor:
+    """A zero behind the sigmoid is no zero: only a gate at the sum removes the unit."""
+    return x.sigmoid()
+
+
+def einsum_scores(x: Tensor) -> Tensor:
+    x = lifted(x)
+    return torch.einsum("b q d, b k d -> b q k", x, x).unsqueeze(-1) * x.sum(1)[:, None, None, :]
+
+
+def hidden_dimensions(x: Tensor) -> Tensor:
+    y = lifted(x).unflatten(-1, (2, 8))
+    return torch.einsum("...qd,...kd->...qk", y.transpose(1, 2), y.transpose(1, 2)).flatten(1, 2)
+
+
+def without_arrow(x: Tensor) -> Tensor:
+    y = lifted(x)
+    return torch.einsum("bij,bkj", y, y)
+
+
+def batches_summed(x: Tensor) -> Tensor:
+    y = lifted(x)[0]
+    pieces = y.unflatten(1, (4, 4)).transpose(0, 1)
+    return x + torch.addbmm(torch.ones(5, 5), pieces, pieces.mT).sum()
+
+
+CASES = {
+    "einsum_of_activations": Case(einsum_scores, (16,)),
+    "einsum_with_hidden_dimensions": Case(hidden_dimensions, (8,)),
+    "einsum_without_arrow": Case(without_arrow, (16,)),
+    "einsum_diagonal": Case(
+        lambda x: torch.einsum("bii->bi", x[:, :, :5]), (11,), told="takes a diagonal"
+    ),
+    "matrix_times_vector": Case(lambda x: x * (lifted(x) @ x[0, 0].sigmoid())[..., None], (16,)),
+    "vector_times_matrix": Case(lambda x: x * (x[0, 0].sigmoid() @ lifted(x[0]).mT).sum(), (16,)),
+    "dot": Case(lambda x: x * torch.dot(lifted(x[0, 0]), lifted(x[0, 1])), (16,)),
+    "mv": Case(lambda x: x * torch.mv(lifted(x[0]), lifted(x[0, 1])).sum(), (16,)),
+    "addmv": Case(
+        lambda x: x * torch.addmv(torch.ones(5), lifted(x[0]), lifted(x[0, 1])).sum(), (16,)
+    ),
+    "outer": Case(lambda x: x @ torch.outer(lifted(x[0, 0]), lifted(x[0, 1])), (16,)),
+    "baddbmm": Case(lambda x: torch.baddbmm(torch.ones(5), lifted(x), lifted(x).mT), (16,)),
+    "addbmm": Case(batches_summed, (4, 4)),
+    "tensordot": Case(lambda x: torch.tensordot(lifted(x), lifted(x[0]), ([2], [1])), (16,)),
+    "cosine_similarity": Case(
+        lambda x: x * F.cosine_similarity(lifted(x), x[:, :1].exp(), -1).unsqueeze(-1), (16,)
+    ),
+    "distances": Case(lambda x: torch.cdist(lifted(x), x), (16,)),
+    "distances_to_others": Case(lambda x: torch.cdist(lifted(x), x.flip(-1)), (8,)),
+    "similarity_to_others": Case(
+        lambda x: x * F.cosine_similarity(lifted(x), x.flip(-1).exp(), -1).unsqueeze(-1), (8,)
+    ),
+    "product_with_others": Case(
+        lambda x: torch.tensordot(lifted(x), lifted(x[0]).flip(-1), ([2], [1])), (8,)
+    ),
+    "bias_of_others": Case(
+        lambda x: torch.baddbmm(x.flip(-1), lifted(x) @ lifted(x).mT, lifted(x)), (8,)
+    ),
+    "largest_norm": Case(
+        lambda x: x / torch.linalg.vector_norm(lifted(x), float("inf"), -1, keepdim=True), (16,)
+    ),
+    "smallest_norm": Case(
+        lambda x: x / torch.linalg.vector_norm(lifted(x), -1.0, -1, keepdim=True),
+        (16,),
+        exact=False,
+    ),
+    "old_norm": Case(lambda x: x / x.exp().norm(dim=-1, keepdim=True), (16,)),
+    "product": Case(lambda x: x * x.exp().prod(-1, keepdim=True), (16,), exact=False),
+    "largest_of_two": Case(lambda x: torch.max(x, x.exp()), (16,)),
+    "largest_of_all": Case(lambda x: x / x.exp().max(), (16,), exact=False),
+    "variance_and_mean": Case(
+        lambda x: x - torch.var_mean(x, -1, keepdim=True)[1], (16,), exact=False
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_summed_is_gated_where_it_is_read(name: str) -> None:
+    check(CASES[name])
+
+
+class TwoInputs(nn.Module):
+    """A bilinear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 16), nn.Linear(6, 12)
+        self.both, self.last = nn.Bilinear(16, 12, 10), nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.both(self.first(x).sigmoid(), self.second(x).sigmoid()).tanh())
+
+
+class Cells(nn.Module):
+    """Single steps of three kinds of cells, and a plain recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.gru, self.plain = nn.LSTMCell(6, 8), nn.GRUCell(8, 8), nn.RNNCell(8, 9)
+        self.rnn = nn.RNN(6, 8, nonlinearity="relu", batch_first=True)
+        self.last = nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden, _ = self.lstm(x[:, 0])
+        hidden = self.gru(hidden, self.rnn(x)[0][:, -1])
+        return self.last(self.plain(hidden))
+
+
+@pytest.mark.parametrize(
+    ("network", "groups", "macs"),
+    [
+        (TwoInputs, [16, 12, 10], 5 * (6 * 16 + 6 * 12 + 16 * 12 * 10 + 10 * 4)),
+        (Cells, None, None),
+    ],
+)
+def test_layers_of_several_weights_are_cut_and_counted(
+    network: type[nn.Module], groups: list[int] | None, macs: int | None
+) -> None:
+    graph = captured(randomised(network), (torch.randn(2, 5, 6),))
+    analysis = analyze(graph)
+    if groups is not None:
+        assert [group.units for group in analysis.groups] == groups
+        assert analysis.model.macs == macs
+    else:
+        assert [group.units for group in analysis.groups] == [8, 8, 9]
+    assert_cuts_are_proved(graph, analysis)
