@@ -1,15 +1,8 @@
 """Capture: a network becomes one exported graph, the only program from here on.
 
 Comes in: an ``nn.Module`` and example inputs (or an exported program).  Goes out: a ``Graph`` of
-ATen operators with a dynamic batch, whose nodes carry three facts in ``node.meta``:
-
-    "shape"   sizes, with the batch replaced by a prime that divides no other size ("batch" in the
-              graph's own ``batch_hint``); a tuple of shapes for nodes with several results; an int
-              for a symbolic size
-    "where"   path of the module it came from
-    "source"  "package/file.py:line"
-
-Knows nothing of groups, plans or files.
+ATen operators with a free batch, and a free sequence length for text, whose nodes carry plain facts
+in ``node.meta`` (``annotation`` lists them).  Knows nothing of groups, plans or files.
 """
 
 from __future__ import annotations
@@ -17,8 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +18,23 @@ import torch.utils._pytree as pytree
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
+from compressor.annotation import Sizes, annotate, is_free, source_line
+from compressor.canonical import canonicalise
 from compressor.errors import CaptureError
+from compressor.flattening import attribute, flatten
+from compressor.tracing import Free, export_quietly, trace
+
+__all__ = [
+    "TRAINING_ARGUMENT",
+    "Graph",
+    "Rows",
+    "build_program",
+    "capture",
+    "export_program",
+    "graph_from_program",
+    "source_line",
+    "without_content",
+]
 
 aten = torch.ops.aten
 Rows = tuple[int, ...]
@@ -49,7 +56,8 @@ class Graph(nn.Module):
     """A captured network.  Parameters keep the names they had in the original module.
 
     ``kept`` is filled in students: node name -> dimension -> rows of the teacher's node that were
-    kept; absent entries are whole.
+    kept; absent entries are whole.  ``example_inputs``: the tensors among them, in order.
+    ``notes``: what the capture had to fix or leave out, one line each.
     """
 
     program: fx.GraphModule
@@ -59,9 +67,10 @@ class Graph(nn.Module):
         program: fx.GraphModule,
         *,
         example_inputs: tuple[Tensor, ...],
-        batch_hint: int,
+        sizes: Sizes,
         architecture: str,
         kept: Mapping[str, Mapping[int, Rows]] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         # One set of tensors: this module shows those of the program under the program's names.
@@ -70,7 +79,8 @@ class Graph(nn.Module):
         self.__dict__["_buffers"] = program._buffers
         self.__dict__["_modules"] = program._modules
         self.example_inputs = example_inputs
-        self.batch_hint = batch_hint
+        self.sizes = sizes
+        self.notes = notes
         self.architecture = architecture
         self.kept: Mapping[str, Mapping[int, Rows]] = kept or {}
         self.training = False
@@ -84,6 +94,17 @@ class Graph(nn.Module):
         return tuple(node.name for node in self.program.graph.find_nodes(op="placeholder"))
 
     @property
+    def batch_hint(self) -> int:
+        """The prime that stands for the batch in shapes; ``sizes.hints`` has the lengths' too."""
+        return self.sizes.batch
+
+    @property
+    def free(self) -> tuple[tuple[int, ...], ...]:
+        """For every input tensor, the dimensions that may vary: the batch, a sequence length."""
+        nodes = self.program.graph.find_nodes(op="placeholder")
+        return tuple(node.meta["free"] for node in nodes if "free" in node.meta)
+
+    @property
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, tied ones under every name."""
         named: dict[str, Tensor] = dict(self.program.named_parameters(remove_duplicate=False))
@@ -92,12 +113,19 @@ class Graph(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the structure (nodes, names, shapes); values do not enter."""
+        """sha256 of the structure: nodes, names, shapes, and tables of whole numbers.
+
+        Values of weights do not enter; a table may say which channel goes where.
+        """
         digest = hashlib.sha256()
+        tensors = self.tensors
         for node in self.program.graph.nodes:
             inputs = [n.name for n in node.all_input_nodes]
             line = (node.op, node.name, str(node.target), inputs, node.meta.get("shape"))
             digest.update(repr(line).encode())
+            table = tensors.get(str(node.target)) if node.op == "get_attr" else None
+            if table is not None and table.ndim and table.dtype in (torch.int32, torch.int64):
+                digest.update(table.detach().cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def train(self, mode: bool = True) -> Graph:
@@ -134,9 +162,10 @@ class Graph(nn.Module):
         built = Graph(
             build_program(graph, tensors),
             example_inputs=self.example_inputs,
-            batch_hint=self.batch_hint,
+            sizes=self.sizes,
             architecture=self.architecture,
             kept=kept,
+            notes=self.notes,
         )
         built.training = self.training
         return built
@@ -198,176 +227,97 @@ def capture(
     kwargs: Mapping[str, Any] | None = None,
     *,
     architecture: str = "",
+    free: Free | None = None,
 ) -> Graph:
-    """Export the eval-mode network with a dynamic batch (dimension 0 of every input tensor).
+    """Export the eval-mode network with a free batch, and a free sequence length for text.
 
-    ``args`` are example inputs with a batch of at least 2.  Raises CaptureError where torch.export
-    cannot follow the network, or fixes its batch size.
+    ``args`` and ``kwargs`` are example inputs with a batch of at least 2.  Free are dimension 0 of
+    every input tensor and the length of whole-number inputs (see ``tracing``); ``free`` names the
+    dimensions of an input otherwise (``{"frames": (0, 1)}``).  Results in a class of their own
+    become a dict or a tuple of tensors.  ``Graph.notes`` says what was fixed or left out.
+
+    Raises CaptureError where torch.export cannot follow the network, or fixes its batch size.
     """
-    keywords = dict(kwargs or {})
-    bound = inspect.signature(module.forward).bind(*args, **keywords).arguments
-    dynamic = pytree.tree_map(
-        lambda leaf: {0: Dim.AUTO} if isinstance(leaf, Tensor) and leaf.ndim else None, dict(bound)
-    )
-    was_training = module.training
-    module.eval()
-    try:
-        with warnings.catch_warnings():
-            # recurrent modules keep a list of their own weights, which export mistakes for state
-            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights")
-            program = torch.export.export(module, args, keywords, dynamic_shapes=dynamic)
-    except Exception as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CaptureError(
-            f"torch.export cannot capture {architecture or type(module).__name__}: {line}"
-        ) from error
-    finally:
-        module.train(was_training)
-    return graph_from_program(program, architecture=architecture or type(module).__name__)
+    name = architecture or type(module).__name__
+    program, notes = trace(module, args, kwargs or {}, name=name, free=free)
+    graph = graph_from_program(program, architecture=name)
+    graph.notes = (*notes, *graph.notes)
+    return graph
 
 
 def graph_from_program(
     program: ExportedProgram, *, architecture: str = "exported program"
 ) -> Graph:
-    """The Graph of an exported program whose inputs have a dynamic batch.
+    """The Graph of an exported program whose inputs have a free batch.
 
-    Raises CaptureError where the batch is fixed or the program holds operators that are not calls.
+    Raises CaptureError where the batch is fixed or the program holds blocks that are not calls.
     """
-    inputs = program.example_inputs
-    examples: tuple[Tensor, ...] = ()
-    if inputs is not None:
-        leaves = pytree.tree_leaves(inputs)
-        examples = tuple(leaf.detach().clone() for leaf in leaves if isinstance(leaf, Tensor))
     module = program.module(check_guards=False)
     graph = copy.deepcopy(module.graph)
-    for node in list(graph.nodes):
-        if node.op == "call_module" and str(node.target) == "_guards_fn":
-            graph.erase_node(node)
-    batch_hint = _annotate(graph, architecture)
-    _write_splits_alike(graph, batch_hint)
-    tensors: dict[str, Tensor] = {}
-    for node in graph.find_nodes(op="get_attr"):
-        value = _attribute(module, node.target)
-        if isinstance(value, Tensor):
-            tensors[node.target] = value
+    left_out = flatten(graph, module, architecture)
+    examples = _examples(program)
+    sizes, counted = annotate(graph, examples, program.range_constraints, architecture)
+    for node in graph.nodes:
+        if node.target in TRAINING_ARGUMENT:
+            position = TRAINING_ARGUMENT[node.target]
+            given = node.args[position : position + 1]
+            node.meta["follows_mode"] = len(given) == 1 and given[0] is False
+    canonicalise(graph, sizes.symbolic)
+    unread = _drop_unread(graph, module)
     memo: dict[int, Tensor] = {}
-    tensors = {name: _clone(tensor, memo) for name, tensor in tensors.items()}
+    tensors = {
+        node.target: _clone(attribute(module, node.target), memo)
+        for node in graph.find_nodes(op="get_attr")
+    }
     return Graph(
         build_program(graph, tensors),
         example_inputs=examples,
-        batch_hint=batch_hint,
+        sizes=sizes,
         architecture=architecture,
+        notes=(*left_out, *counted, *unread),
     )
 
 
-def _attribute(module: nn.Module, path: str) -> Any:
-    value: Any = module
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
+def _drop_unread(graph: fx.Graph, module: nn.Module) -> tuple[str, ...]:
+    """Stored tensors that no node reads (auxiliary heads) are no part of the program.
+
+    Of tied ones export reads one name only; the others stay.
+    """
+    stored = [(n, attribute(module, n.target)) for n in graph.find_nodes(op="get_attr")]
+    read = {tensor.untyped_storage().data_ptr() for node, tensor in stored if node.users}
+    unread = [n for n, tensor in stored if tensor.untyped_storage().data_ptr() not in read]
+    names = sorted({str(node.target).partition(".")[0] for node in unread})
+    for node in unread:
+        graph.erase_node(node)
+    if not unread:
+        return ()
+    told = f"{len(unread)} tensors that evaluation does not read are left out: {', '.join(names)}"
+    return (told,)
 
 
-def _annotate(graph: fx.Graph, architecture: str) -> int:
-    """Replace torch's metadata by ours (see the module's docstring); returns the batch hint."""
-    values = {node: node.meta.get("val") for node in graph.nodes}
-    batch = None
-    sizes: set[int] = set()
-    for node, value in values.items():
-        for leaf in pytree.tree_leaves(value):
-            if isinstance(leaf, Tensor):
-                sizes.update(s for s in leaf.shape if isinstance(s, int))
-                if node.op == "placeholder" and leaf.ndim and _is_free(leaf.shape[0]):
-                    batch = leaf.shape[0]
-    if batch is None:
-        raise CaptureError(
-            f"{architecture}: the capture fixed the batch size, so the result would run at one "
-            "batch only; capture it with a batch of 2 or more and no code that depends on it"
-        )
-    hint = next(p for p in _PRIMES if all(size % p for size in sizes if size))
-    for node, value in values.items():
-        meta = {
-            "shape": _plain(value, hint),
-            "where": _module_path(node.meta),
-            "source": source_line(node.meta.get("stack_trace") or ""),
-        }
-        if node.target in TRAINING_ARGUMENT:
-            position = TRAINING_ARGUMENT[node.target]
-            meta["follows_mode"] = len(node.args) > position and node.args[position] is False
-        node.meta = meta
-    return hint
-
-
-def _write_splits_alike(graph: fx.Graph, hint: int) -> None:
-    """``chunk`` and ``split`` by one size become ``split_with_sizes``: one form, literal sizes."""
-    for node in graph.nodes:
-        if node.target not in (aten.chunk.default, aten.split.Tensor):
-            continue
-        value = node.args[0]
-        dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
-        sizes = [shape[dim] for shape in node.meta["shape"]]
-        if value.meta["shape"][dim] % hint == 0:
-            continue  # along the batch: sizes are not literal
-        node.target = aten.split_with_sizes.default
-        node.args, node.kwargs = (value, sizes, dim), {}
-
-
-_PRIMES = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103)
-
-
-def _is_free(size: Any) -> bool:
-    """Whether a size may vary; a symbol that export found to be one number may not."""
-    return isinstance(size, torch.SymInt) and bool(size.node.expr.free_symbols)
-
-
-def _plain(value: Any, hint: int) -> Any:
-    """Sizes as plain integers at the batch hint; several results always as a tuple."""
-    if isinstance(value, Tensor):
-        return tuple(_plain(size, hint) for size in value.shape)
-    if isinstance(value, tuple | list):
-        return tuple(_plain(entry, hint) for entry in value)
-    if isinstance(value, torch.SymInt):
-        expression = value.node.expr
-        return int(expression.subs(dict.fromkeys(expression.free_symbols, hint)))
-    return value if isinstance(value, int | float | bool) else None
-
-
-def _module_path(meta: Mapping[str, Any]) -> str:
-    stack = meta.get("nn_module_stack")
-    if not stack:
-        return ""
-    path, _ = list(stack.values())[-1]
-    return re.sub(r"\[['\"]?(\w+)['\"]?\]", r".\1", str(path)).removeprefix("L.self.").strip(".")
-
-
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-
-
-def source_line(trace: str) -> str:
-    """The innermost line of a stack trace outside torch, as ``package/file.py:line``."""
-    frames = [(m["file"], m["line"]) for m in _FRAME.finditer(trace)]
-    outside = [frame for frame in frames if "/torch/" not in frame[0]] or frames
-    if not outside:
-        return ""
-    file, line = outside[-1]
-    parts = file.split("site-packages/")[-1] if "site-packages/" in file else file
-    return f"{'/'.join(parts.split('/')[-4:] if parts != file else file.split('/')[-2:])}:{line}"
+def _examples(program: ExportedProgram) -> tuple[Tensor, ...]:
+    leaves = pytree.tree_leaves(program.example_inputs)
+    return tuple(leaf.detach().clone() for leaf in leaves if isinstance(leaf, Tensor))
 
 
 def export_program(graph: Graph) -> ExportedProgram:
-    """Re-export a graph, with zeros for sample inputs and reduced source paths.
+    """Re-export a graph; what is free stays free.  What torch writes of it names no path of this
+    machine: sources are reduced, and sample inputs are zeros, masks all ones.
 
-    The program's batch is dynamic.  What torch writes of it names no path of this machine.
+    Raises CaptureError where torch.export would fix the batch or a sequence length.
     """
     quiet = graph if not graph.training else graph.copy().eval()
-    inputs = tuple(torch.zeros_like(x) for x in quiet.example_inputs)
-    args, keywords = _arguments(quiet, inputs)
-    dynamic = pytree.tree_map_only(Tensor, lambda leaf: {0: Dim.AUTO} if leaf.ndim else None, args)
-    named = pytree.tree_map_only(
-        Tensor, lambda leaf: {0: Dim.AUTO} if leaf.ndim else None, keywords
+    contents = iter([without_content(x) for x in quiet.example_inputs])
+    args, keywords = _arguments(
+        quiet, lambda node: next(contents) if "free" in node.meta else node.meta["constant"]
+    )
+    free, named = _arguments(
+        quiet, lambda node: dict.fromkeys(node.meta.get("free", ()), Dim.AUTO) or None
     )
     signature = list(inspect.signature(quiet.program.forward).parameters)
-    shapes = dict(zip(signature, dynamic, strict=False)) | named
-    program = torch.export.export(quiet.program, args, keywords, dynamic_shapes=shapes)
+    shapes = dict(zip(signature, free, strict=False)) | named
+    program = export_quietly(quiet.program, args, keywords, shapes)
+    _require_free(program, quiet)
     sources = {node.name: node.meta.get("source", "") for node in quiet.program.graph.nodes}
     for node in program.graph.nodes:
         source = sources.get(node.name, "")
@@ -377,8 +327,30 @@ def export_program(graph: Graph) -> ExportedProgram:
     return program
 
 
-def _arguments(graph: Graph, flat: tuple[Tensor, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Flat inputs as the arguments and keywords the program was captured with."""
+def without_content(example: Tensor) -> Tensor:
+    """Zeros; ones where whole numbers are all 0 or 1, as a mask that hides everything hides all."""
+    is_mask = not example.is_floating_point() and bool(((example == 0) | (example == 1)).all())
+    return torch.ones_like(example) if is_mask else torch.zeros_like(example)
+
+
+def _require_free(program: ExportedProgram, graph: Graph) -> None:
+    inputs = set(program.graph_signature.user_inputs)
+    nodes = [node for node in program.graph.find_nodes(op="placeholder") if node.name in inputs]
+    values = [node.meta["val"] for node in nodes if isinstance(node.meta["val"], Tensor)]
+    for name, value, free in zip(graph.input_names, values, graph.free, strict=False):
+        for dim in free:
+            if not is_free(value.shape[dim]):
+                raise CaptureError(
+                    f"exporting {graph.architecture} again fixes dimension {dim} of {name} at "
+                    f"{value.shape[dim]}; capture it with that size fixed, or with another length"
+                )
+
+
+def _arguments(
+    graph: Graph, of_input: Callable[[fx.Node], Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Something per input, as the arguments and keywords the program was captured with."""
     spec = graph.program.graph._codegen.pytree_info.in_spec  # type: ignore[attr-defined]
-    args, keywords = pytree.tree_unflatten(list(flat), spec)
+    nodes = graph.program.graph.find_nodes(op="placeholder")
+    args, keywords = pytree.tree_unflatten([of_input(node) for node in nodes], spec)
     return tuple(args), dict(keywords)

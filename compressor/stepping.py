@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
+from compressor.flattening import CHECKS
 from compressor.graphs import Graph
-
-aten = torch.ops.aten
-_CHECKS = (aten._assert_tensor_metadata.default, aten._assert_scalar.default)
 
 
 def unchanged(value: Any) -> Any:
@@ -23,7 +20,10 @@ def unchanged(value: Any) -> Any:
 
 
 class Stepper:
-    """One run.  ``stored`` is applied to inputs and parameters, ``constants`` to arguments."""
+    """One run over the input tensors, in order.
+
+    ``stored`` is applied to inputs and parameters, ``constants`` to arguments.
+    """
 
     def __init__(
         self,
@@ -45,13 +45,15 @@ class Stepper:
 
     def step(self, node: fx.Node) -> Any:
         """Execute one node, whose operands were stepped before; returns its value."""
-        if node.op == "placeholder":
+        if node.op == "placeholder" and "constant" in node.meta:
+            value = node.meta["constant"]  # what the capture fixed
+        elif node.op == "placeholder":
             value = self._stored(next(self._inputs))
         elif node.op == "get_attr":
             value = self._stored(self._tensors[str(node.target)].detach())
         elif node.op == "output":
             return fx.map_arg(node.args[0], self._value)
-        elif node.target in _CHECKS:
+        elif node.target in CHECKS:
             return None
         else:
             args = self._constants(fx.map_arg(node.args, self._value))

@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 
 from compressor.errors import DefectError
 from compressor.files import replacing
+from compressor.graphs import without_content
 from export.paths import find_absolute_paths, reduce_paths
 
 
@@ -44,7 +45,7 @@ def _published(program: ExportedProgram) -> Iterator[None]:
     examples = program.example_inputs
     before = [(node, dict(node.meta)) for node in program.graph.nodes]
     try:
-        program.example_inputs = pytree.tree_map_only(Tensor, torch.zeros_like, examples)
+        program.example_inputs = pytree.tree_map_only(Tensor, without_content, examples)
         for node, meta in before:
             trace = meta.get("stack_trace")
             if trace:

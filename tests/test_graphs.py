@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressor.analysis import analyze
 from compressor.errors import CaptureError
 from compressor.graphs import Graph, capture, export_program, graph_from_program, source_line
+from compressor.planning import plan_keeping
+from compressor.proof import prove
+from compressor.removal import remove
 from tests import zoo
 from tests.zoo import NAMES, ZOO
 
@@ -70,6 +76,53 @@ def test_keyword_inputs_and_named_outputs_pass_through() -> None:
     assert answer.keys() == expected.keys()
     for key, value in expected.items():
         torch.testing.assert_close(answer[key], value)
+
+
+class Called(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 4)
+
+    def through(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.first(x)))
+
+
+class WithSettings(Called):
+    def forward(
+        self, x: Tensor, times: int, flag: bool = False, extra: None = None, *, scale: Tensor
+    ) -> Tensor:
+        return self.through(x) * (times + flag) * scale
+
+
+class WithContainers(Called):
+    def forward(self, *pair: Tensor, more: dict[str, Tensor], **others: Tensor) -> Tensor:
+        return self.through(pair[0] + pair[1] * more["a"]) + others["b"].sum(1, keepdim=True)
+
+
+HERE = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("network", "args", "kwargs"),
+    [
+        (WithSettings, (HERE, 2), {"flag": True, "extra": None, "scale": torch.tensor(2.0)}),
+        (WithContainers, (HERE, HERE + 1), {"more": {"a": HERE}, "b": HERE}),
+    ],
+)
+def test_inputs_of_any_form_are_passed_as_they_were(
+    network: type[nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    module = network()
+    graph = capture(module, args, kwargs)
+    torch.testing.assert_close(graph(*args, **kwargs), module(*args, **kwargs))
+    analysis = analyze(graph)
+    chosen = plan_keeping(analysis, np.array([True, *[True, False] * 8]))
+    student = remove(graph, analysis, chosen)
+    proof = prove(graph, student, analysis, chosen)
+    assert proof.passed, proof.first_wrong
+    again = graph_from_program(export_program(student))
+    assert torch.equal(again(*args, **kwargs), student(*args, **kwargs))
+    assert again.free == graph.free
 
 
 def test_only_what_evaluation_switched_off_follows_the_mode() -> None:
