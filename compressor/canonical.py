@@ -1,0 +1,47 @@
+"""Canonical forms: the same computation written in the one way that the rules know.
+
+Comes in: an annotated ``fx.Graph`` (``node.meta["shape"]`` is filled in) and the sizes in it that
+stand for free ones (batch, sequence length, their products).  Goes out: the same graph, rewritten
+in place; every value that survives is bit-identical, and nodes that survive keep their names.
+Knows nothing of labels or of the tensors' values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import torch
+from torch import fx
+
+from compressor.bundles import take_bundles_apart
+
+aten = torch.ops.aten
+
+# All take (value, number or size, dim); the sizes of the parts are in the node's shape.
+_SPLITS = (
+    aten.chunk.default,
+    aten.split.Tensor,
+    aten.tensor_split.sections,
+    aten.unsafe_chunk.default,
+    aten.unsafe_split.Tensor,
+)
+
+
+def canonicalise(graph: fx.Graph, free: Container[int]) -> None:
+    """Apply every rewriting, in order; a second call changes nothing."""
+    write_splits_alike(graph, free)
+    take_bundles_apart(graph, free)
+
+
+def write_splits_alike(graph: fx.Graph, free: Container[int]) -> None:
+    """``chunk`` and ``split`` by one size become ``split_with_sizes``: one form, literal sizes."""
+    for node in graph.nodes:
+        if node.target not in _SPLITS:
+            continue
+        value = node.args[0]
+        dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+        sizes = [shape[dim] for shape in node.meta["shape"]]
+        if value.meta["shape"][dim] in free:
+            continue  # along the batch or a sequence: sizes are not literal
+        node.target = aten.split_with_sizes.default
+        node.args, node.kwargs = (value, sizes, dim), {}
