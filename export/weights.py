@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -61,3 +62,18 @@ def _sort_header(file: Path) -> None:
         if len(text) <= length:
             stream.seek(8)
             stream.write(text.ljust(length))
+
+
+def read_weights(path: Path, module: nn.Module) -> dict[str, Tensor]:
+    """A student's tensors as ``module.load_state_dict(..., strict=True)`` wants them.
+
+    ``module`` is the student as the user's own class (``compressor.shrink``).  Tied tensors come
+    under every name; buffers that the class does not save (tables it computes) are left out.  What
+    no node of the program reads (auxiliary heads) is not in the file.
+    """
+    with safe_open(path, "pt") as file:
+        ties = json.loads((file.metadata() or {}).get("ties", "{}"))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors |= {name: tensors[holder] for name, holder in ties.items()}
+    tables = {name for name, _ in module.named_buffers()} - module.state_dict().keys()
+    return {name: tensor for name, tensor in tensors.items() if name not in tables}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from compressor.graphs import capture
-from export.weights import write_weights
+from export.weights import read_weights, write_weights
 
 MakeNet = Callable[[str], nn.Module]
 
@@ -46,3 +46,21 @@ def test_views_and_strided_tensors_are_saved_whole(tmp_path: Path) -> None:
     loaded = load_file(tmp_path / "x.safetensors")
     assert torch.equal(loaded["left"], base[:, :2])
     assert torch.equal(loaded["turned"], base.T)
+
+
+def test_ties_and_unsaved_tables_do_not_hinder_a_strict_load(
+    make_net: MakeNet, tmp_path: Path
+) -> None:
+    net, path = make_net("tied"), tmp_path / "student.safetensors"
+    net.register_buffer("table", torch.arange(4), persistent=False)
+    write_weights(net, path)
+    assert "table" in load_file(path)
+    values = read_weights(path, net)
+    assert values.keys() == net.state_dict().keys()
+    other = make_net("tied")
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    other.load_state_dict(values, strict=True)
+    wanted = net.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in other.state_dict().items())
