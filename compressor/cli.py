@@ -6,7 +6,6 @@ nothing of how any stage works.
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,18 +16,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from compressor.errors import (
-    CompressorError,
-    FolderError,
-    LoadError,
-    OptionError,
-    SurroundingsError,
+from compressor.errors import CompressorError, FolderError, LoadError, OptionError
+from compressor.options import (
+    AllocationName,
+    Arch,
+    AsJson,
+    CriterionName,
+    Data,
+    Everything,
+    Fold,
+    ImageSize,
+    KeepAtLeast,
+    KeepWhole,
+    Mean,
+    MultipleOf,
+    Of,
+    RecipeName,
+    Seed,
+    SmallestGroup,
+    Sparsity,
+    Std,
+    TeacherFile,
+    TestFolder,
+    Threads,
+    TrustPickle,
+    budget_of,
+    device_of,
+    fitting_criterion,
+    length,
+    numbers,
+    set_threads,
 )
 
 if TYPE_CHECKING:
     from compressor.console import Console
+    from compressor.explanation import Explanation
+    from compressor.graphs import Graph
     from compressor.loading import Teacher
-    from compressor.pacing import Deadline, Epochs
     from compressor.watching import Stopwatch
 
 app = typer.Typer(
@@ -37,37 +61,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A trained network goes in, a physically smaller trained network comes out.",
 )
-
-TeacherFile = Annotated[str, typer.Option("--teacher", help="weights, checkpoint or .pt2 program")]
-Arch = Annotated[
-    str | None,
-    typer.Option(help="torchvision:NAME, timm:NAME or FILE.py:factory; else it is recognised"),
-]
-ImageSize = Annotated[int | None, typer.Option("--image-size", help="side of the input in pixels")]
-Mean = Annotated[str | None, typer.Option(help="of the channels, as .485,.456,.406")]
-Std = Annotated[str | None, typer.Option(help="of the channels, as .229,.224,.225")]
-TrustPickle = Annotated[
-    bool,
-    typer.Option(
-        "--trust-pickle",
-        help="load a pickled module: RUNS CODE from the file; only files you trust",
-    ),
-]
-Data = Annotated[str, typer.Option(help="a folder of images, digits or synthetic")]
-TestFolder = Annotated[str | None, typer.Option("--test", help="a folder of test images")]
-Sparsity = Annotated[float, typer.Option(help="share that goes, between 0 and 1")]
-Of = Annotated[str, typer.Option(help="params, macs or channels")]
-MultipleOf = Annotated[int, typer.Option(help="wanted divisor of widths, relaxed where needed")]
-KeepAtLeast = Annotated[float, typer.Option(help="share of every group that stays")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="prune-then-distill")]
-CriterionName = Annotated[
-    str | None,
-    typer.Option("--criterion", help="magnitude or taylor; taylor where images are given"),
-]
-AllocationName = Annotated[str, typer.Option("--allocation", help="global or uniform")]
-Seed = Annotated[int, typer.Option(help="of splits, order, augmentation and measurement")]
-Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 @app.command()
@@ -91,6 +84,8 @@ def build(
     image_size: ImageSize = None,
     multiple_of: MultipleOf = 8,
     keep_at_least: KeepAtLeast = 0.1,
+    smallest_group: SmallestGroup = 8,
+    keep_whole: KeepWhole = None,
     precision: Annotated[str, typer.Option(help="of the deployables: fp32")] = "fp32",
     opset: Annotated[int | None, typer.Option(help="of the ONNX files")] = None,
     seed: Seed = 0,
@@ -101,30 +96,29 @@ def build(
     restart: Annotated[
         bool, typer.Option("--restart", help="begin anew in a run's folder")
     ] = False,
+    fold: Fold = False,
     trust_pickle: TrustPickle = False,
 ) -> None:
     """Build the student: prune, prove, train, export, verify, measure, report."""
     from compressor import building
     from compressor.console import Console
     from compressor.recipes import find_recipe
-    from compressor.types import Budget
     from compressor.watching import Stopwatch
 
     if precision != "fp32":
         raise OptionError(f"--precision {precision}: only fp32 is built so far")
-    budget = Budget(sparsity, _measure(of), multiple_of=multiple_of, keep_at_least=keep_at_least)
-    _check_sparsity(sparsity)
-    length = _length(minutes, epochs)
-    scored = criterion or _fitting_criterion(data)
+    budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
+    lasting = length(minutes, epochs)
+    scored = criterion or fitting_criterion(data)
     chosen = find_recipe(recipe, scored, allocation, feature_weight)
-    place = _device(device)
-    _set_threads(threads)
+    place = device_of(device)
+    set_threads(threads)
     watch = Stopwatch()
     console = Console()
-    loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch)
+    loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
     for note in (*loaded.notes, f"preprocessing: {loaded.preprocessing.origin}"):
         console.note(note)
-    with console.watching(length):
+    with console.watching(lasting):
         folder = building.build(
             loaded,
             data=data,
@@ -132,7 +126,7 @@ def build(
             recipe=chosen,
             budget=budget,
             out=Path(out) if out is not None else None,
-            length=length,
+            length=lasting,
             seed=seed,
             device=place,
             threads=threads,
@@ -150,31 +144,45 @@ def build(
 def analyze(
     teacher: TeacherFile,
     arch: Arch = None,
+    layer: Annotated[
+        str | None, typer.Option(help="a module or parameter: who moves with it, or why it stays")
+    ] = None,
     mean: Mean = None,
     std: Std = None,
     image_size: ImageSize = None,
+    html: Annotated[str | None, typer.Option(help="also write a page with a picture")] = None,
+    everything: Everything = False,
     as_json: AsJson = False,
+    fold: Fold = False,
     trust_pickle: TrustPickle = False,
 ) -> None:
-    """Show the groups, what is frozen and why, and how much can be pruned."""
-    import msgspec
-
-    from compressor import analysis, building
+    """Show what can be pruned, what cannot and why, and which layers move together."""
+    from compressor import analysis, explanation, labelling
     from compressor.console import Console
+    from compressor.loading import capture_teacher
     from compressor.watching import Stopwatch
 
     watch = Stopwatch()
-    loaded = _load(teacher, arch, "synthetic", mean, std, image_size, trust_pickle, watch)
+    loaded = _load(teacher, arch, "synthetic", mean, std, image_size, trust_pickle, watch, fold)
     with watch.timed("capture"):
-        graph = building.capture_teacher(loaded)
+        graph = capture_teacher(loaded)
     with watch.timed("analysis"):
-        found = analysis.analyze(graph)
+        labelled = labelling.label(graph)
+        found = analysis.summarize(graph, labelled)
+    told = explanation.explain(graph, labelled, found)
+    asked = explanation.find(told, layer) if layer is not None else ()
+    if html is not None:
+        _draw(html, graph, told)
     if as_json:
         seconds = {name: round(watch.seconds[name], 3) for name in ("capture", "analysis")}
-        document = {**msgspec.to_builtins(found), "seconds": seconds}
-        typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=1).decode())
-    else:
-        Console().analysis(found)
+        typer.echo(_json({**explanation.document(found, told, asked), "seconds": seconds}))
+        return
+    console = Console()
+    for note in (*loaded.notes, *graph.notes):
+        console.note(note)
+    console.analysis(told, asked, everything=everything)
+    if html is not None:
+        typer.echo(f"\npicture: {html}")
 
 
 @app.command()
@@ -192,31 +200,34 @@ def plan(
     image_size: ImageSize = None,
     multiple_of: MultipleOf = 8,
     keep_at_least: KeepAtLeast = 0.1,
+    smallest_group: SmallestGroup = 8,
+    keep_whole: KeepWhole = None,
     seed: Seed = 0,
+    everything: Everything = False,
     as_json: AsJson = False,
+    fold: Fold = False,
     trust_pickle: TrustPickle = False,
 ) -> None:
     """Dry run: widths and costs before and after; no weight is touched, nothing is written."""
     import msgspec
 
-    from compressor import building
+    from compressor import building, narrowing
     from compressor.console import Console
     from compressor.recipes import find_recipe
-    from compressor.types import Budget
     from compressor.watching import Silent, Stopwatch
 
-    _check_sparsity(sparsity)
-    chosen = find_recipe(recipe, criterion or _fitting_criterion(data), allocation)
-    budget = Budget(sparsity, _measure(of), multiple_of=multiple_of, keep_at_least=keep_at_least)
+    chosen = find_recipe(recipe, criterion or fitting_criterion(data), allocation)
+    budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     watch = Stopwatch()
-    loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch)
+    loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
     prepared = building.prepare(
         loaded, data, None, chosen, budget, seed=seed, listener=Silent(), watch=watch
     )
+    told = narrowing.narrow(prepared.graph, prepared.analysis, prepared.plan)
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(prepared.plan), indent=1).decode())
+        typer.echo(_json({**msgspec.to_builtins(told), **msgspec.to_builtins(prepared.plan)}))
     else:
-        Console().plan(prepared.plan)
+        Console().plan(told, prepared.plan, everything=everything)
 
 
 @app.command()
@@ -259,7 +270,18 @@ def _show_result(console: Console, folder: Path) -> None:
         raise FolderError(f"{folder} holds no finished run; build into it first") from error
 
 
-# -- options -----------------------------------------------------------------------------------
+def _draw(path: str, graph: Graph, told: Explanation) -> None:
+    from compressor.drawing import render
+    from compressor.files import write_bytes
+    from compressor.flow import thin
+
+    write_bytes(Path(path), render(told, thin(graph, told.freezers)).encode())
+
+
+def _json(document: Any) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
 
 
 def _load(
@@ -271,84 +293,28 @@ def _load(
     image_size: int | None,
     trust_pickle: bool,
     watch: Stopwatch,
+    fold: bool,
 ) -> Teacher:
     if not Path(teacher).is_file():  # told before torch is imported
         raise LoadError(f"{teacher}: no such file; give --teacher a weight file")
     from compressor.data import first_size, own_size
-    from compressor.loading import load
+    from compressor.loading import fold_teacher, load
 
     own = own_size(data)
     with watch.timed("load"):
-        return load(
+        loaded = load(
             teacher,
             arch,
             image_size=image_size if image_size is not None else own,
-            mean=_numbers("--mean", mean),
-            std=_numbers("--std", std),
+            mean=numbers("--mean", mean),
+            std=numbers("--std", std),
             trust_pickle=trust_pickle,
             data_size=first_size(data),
         )
-
-
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise OptionError(f"{option} {text}: give numbers between commas, as .5,.5,.5") from None
-
-
-def _fitting_criterion(data: str) -> str:
-    """Gradients on pictures made up say little; on real ones they rank best (docs/design.md)."""
-    return "magnitude" if data == "synthetic" else "taylor"
-
-
-def _measure(of: str) -> Any:
-    if of not in ("params", "macs", "channels"):
-        raise OptionError(f"--of {of}: not one of params, macs, channels")
-    return of
-
-
-def _check_sparsity(sparsity: float) -> None:
-    if not 0.0 < sparsity < 1.0:
-        raise OptionError(
-            f"--sparsity {sparsity:g}: it is the share that goes; give a number between 0 and 1"
-        )
-
-
-def _length(minutes: float | None, epochs: int | None) -> Deadline | Epochs:
-    from compressor.pacing import Deadline, Epochs
-
-    if minutes is not None and epochs is not None:
-        raise OptionError("--minutes and --epochs exclude each other; give one")
-    if epochs is not None:
-        return Epochs(epochs)
-    chosen = 10.0 if minutes is None else minutes
-    if not (math.isfinite(chosen) and chosen > 0):
-        raise OptionError(f"--minutes {chosen:g}: give a number above 0")
-    return Deadline(60.0 * chosen)
-
-
-def _device(device: str | None) -> str:
-    import torch
-
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise OptionError(f"--device {device}: not one of cpu, cuda")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SurroundingsError(f"--device {device}: torch sees no CUDA device here")
-    return device
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    if threads < 0:
-        raise OptionError(f"--threads {threads}: give 0 or more")
-    if threads:
-        torch.set_num_threads(threads)
+    if not fold:
+        return loaded
+    with watch.timed("fold"):
+        return fold_teacher(loaded)
 
 
 STOPPED = "stopped; the same command continues after the last finished stage"

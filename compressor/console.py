@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 
-from compressor.distillation import Progress
 from compressor.pacing import Deadline, Epochs
-from compressor.types import Analysis, Plan
+from compressor.tables import answers, widths
+
+if TYPE_CHECKING:
+    from compressor.dimensions import Parameter
+    from compressor.distillation import Progress
+    from compressor.explanation import Explanation
+    from compressor.narrowing import Narrowing
+    from compressor.types import Plan
 
 
 class Console:
@@ -74,47 +79,32 @@ class Console:
             self._bar.stop()
             self._bar = None
 
-    def analysis(self, found: Analysis) -> None:
-        """Groups, frozen parts with reasons, and the share that can be pruned."""
-        groups = Table(title="Groups: units that move together", title_justify="left")
-        for column in ("group", "units", "exact", "written by", "read by"):
-            groups.add_column(column, justify="right" if column == "units" else "left")
-        for group in found.groups:
-            writes = [m.parameter for m in group.members if m.role == "writes"]
-            reads = [m.parameter for m in group.members if m.role == "reads"]
-            exact = "yes" if group.exact else "no"
-            groups.add_row(group.name, str(group.units), exact, _few(writes), _few(reads))
-        self._terminal.print(groups)
-        frozen = Table(title="Frozen, and why", title_justify="left")
-        for column in ("parameters", "reason", "operator", "module", "source"):
-            frozen.add_column(column, justify="right" if column == "parameters" else "left")
-        for entry in found.frozen:
-            frozen.add_row(
-                f"{entry.parameters:,}", entry.reason, entry.op, entry.where, entry.source
-            )
-        self._terminal.print(frozen)
-        model = found.model
-        self._terminal.print(
-            f"{model.architecture}: {model.parameters:,} parameters, {model.macs:,} MACs for one "
-            f"sample; {100 * found.prunable_parameters:.2f} % of the parameters are in prunable "
-            f"groups ({len(found.groups)} groups)"
-        )
+    def analysis(self, found: Explanation, asked: Sequence[Parameter], *, everything: bool) -> None:
+        """The whole network's answers, or those for the parameters ``asked`` about."""
+        if asked:
+            self._lines(answers.parameter_lines(found, asked, everything=everything))
+            return
+        self._lines(answers.summary_lines(found))
+        self._lines(answers.group_lines(found, everything=everything))
+        self._lines(answers.frozen_lines(found, everything=everything))
 
-    def plan(self, made: Plan) -> None:
-        """Widths before and after, and what they cost."""
-        table = Table(title="Widths", title_justify="left")
-        for column in ("group", "before", "after", "kept"):
-            table.add_column(column, justify="left" if column == "group" else "right")
-        for group in made.groups:
-            share = f"{100 * group.width / group.units:.0f} %"
-            table.add_row(group.name, str(group.units), str(group.width), share)
-        self._terminal.print(table)
-        for name in ("params", "macs", "channels"):
-            before, after = getattr(made.before, name), getattr(made.after, name)
-            gone = 100 * (1 - after / before) if before else 0.0
-            self._terminal.print(f"{name:9}{before:>16,} -> {after:>16,}   {gone:.2f} % fewer")
-        for warning in made.warnings:
+    def plan(self, made: Narrowing, plan: Plan, *, everything: bool) -> None:
+        """Widths and costs before and after."""
+        self._lines(widths.width_lines(made, everything=everything))
+        if everything:
+            self._lines(widths.layer_lines(made))
+        self._lines(widths.contest_lines(made, everything=everything))
+        self._lines(widths.part_lines(made, plan, everything=everything))
+        for warning in plan.warnings:
             self.note(f"warning: {warning}")
+
+    def _lines(self, block: Sequence[str]) -> None:
+        """A block under its first line, which stands out; a blank line before it."""
+        if block:
+            self._terminal.print()
+            self._terminal.print(block[0], markup=False, style="bold")
+            for line in block[1:]:
+                self._terminal.print(line, markup=False)
 
     def result(self, verdict: str, status: str, lines: Sequence[str], page: Path) -> None:
         """The verdict of a finished run, what must be said with it, and where its page is."""
@@ -134,8 +124,3 @@ def _minutes(seconds: float) -> str:
     if seconds >= 90:
         return f"{seconds / 60:.1f} minutes"
     return f"{seconds:.0f} seconds"
-
-
-def _few(names: list[str], most: int = 3) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,55 @@ def test_analyze_prints_groups_and_json_holds_the_agreed_keys(run: Run) -> None:
     )
     assert set(document["seconds"]) == {"capture", "analysis"}
     assert {"id", "units", "exact", "members"} <= set(document["groups"][0])
+
+
+def test_analyze_says_what_can_go_what_stays_and_where(run: Run) -> None:
+    status, out, err = run("analyze", *TEACHER, "--image-size", "32")
+    assert (status, err) == (0, "")
+    assert "% of the parameters can be pruned, in 2 groups" in out
+    assert re.search(r"^  3 +channels +32  yes", out, flags=re.MULTILINE)
+    assert "written by 3\n      read by 8\n" in out
+    assert re.search(r"in 8, \S+\.py:\d+\n +holds 8\.weight, 8\.bias", out)
+    assert "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_analyze_answers_for_one_layer(run: Run) -> None:
+    status, out, _ = run("analyze", *TEACHER, "--image-size", "32", "--layer", "3")
+    assert status == 0
+    assert "3.weight  (32 x 16 x 3 x 3)" in out
+    assert "moves with 0, 1" in out
+    assert "moves with 4, 8" in out
+    assert "can be pruned" not in out
+    status, out, _ = run("analyze", *TEACHER, "--image-size", "32", "--layer", "3", "--json")
+    assert [entry["name"] for entry in json.loads(out)["layers"]] == ["3.weight"]
+    status, out, err = run("analyze", *TEACHER, "--image-size", "32", "--layer", "33")
+    assert (status, out) == (2, "")
+    assert err.startswith("error: --layer 33: no such module or parameter")
+    assert len(err.splitlines()) == 1
+
+
+def test_analyze_writes_a_page(work: Path, run: Run) -> None:
+    status, out, _ = run("analyze", *TEACHER, "--image-size", "32", "--html", "picture.html")
+    assert status == 0
+    assert "picture: picture.html" in out
+    assert (work / "picture.html").read_text().rstrip().endswith("</html>")
+
+
+def test_plan_shows_widths_and_costs_before_and_after(run: Run) -> None:
+    arguments = ("plan", *TEACHER, "--data", "digits", "--sparsity", "0.5", "--multiple-of", "1")
+    status, out, _ = run(*arguments, "--all")
+    assert status == 0
+    assert re.search(r"3 +channels +32 -> +\d+ +\d+ %", out)
+    assert re.search(r"3\.weight +32 x 16 x 3 x 3 -> \d+ x \d+ x 3 x 3", out)
+    assert re.search(r"in all +5,\d+ -> +\d,\d+ +-\d+ %", out)
+    assert max(map(len, out.splitlines())) <= 80
+    status, out, _ = run(*arguments, "--json")
+    document = json.loads(out)
+    assert {"groups", "before", "after", "layers", "parts", "contests"} <= set(document)
+    assert (
+        sum(part["after"]["params"] for part in document["parts"]) == (document["after"]["params"])
+    )
 
 
 def test_plan_is_a_dry_run(work: Path, run: Run) -> None:

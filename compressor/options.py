@@ -1,0 +1,139 @@
+"""Options of the command line: their types and help, and text that becomes values.
+
+Comes in: what was typed.  Goes out: plain values, or an OptionError.  Knows nothing of commands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compressor.errors import OptionError, SurroundingsError
+
+if TYPE_CHECKING:
+    from compressor.pacing import Deadline, Epochs
+    from compressor.types import Budget
+
+TeacherFile = Annotated[str, typer.Option("--teacher", help="weights, checkpoint or .pt2 program")]
+Arch = Annotated[
+    str | None,
+    typer.Option(help="torchvision:NAME, timm:NAME or FILE.py:factory; else it is recognised"),
+]
+ImageSize = Annotated[int | None, typer.Option("--image-size", help="side of the input in pixels")]
+Mean = Annotated[str | None, typer.Option(help="of the channels, as .485,.456,.406")]
+Std = Annotated[str | None, typer.Option(help="of the channels, as .229,.224,.225")]
+TrustPickle = Annotated[
+    bool,
+    typer.Option(
+        "--trust-pickle",
+        help="load a pickled module: RUNS CODE from the file; only files you trust",
+    ),
+]
+Fold = Annotated[
+    bool,
+    typer.Option(
+        "--fold",
+        help="compute once what depends on parameters alone (weight norm, standardised weights)",
+    ),
+]
+Data = Annotated[str, typer.Option(help="a folder of images, digits or synthetic")]
+TestFolder = Annotated[str | None, typer.Option("--test", help="a folder of test images")]
+Sparsity = Annotated[float, typer.Option(help="share that goes, between 0 and 1")]
+Of = Annotated[str, typer.Option(help="params, macs or channels")]
+MultipleOf = Annotated[int, typer.Option(help="wanted divisor of widths, relaxed where needed")]
+KeepAtLeast = Annotated[float, typer.Option(help="share of every group that stays")]
+SmallestGroup = Annotated[
+    int, typer.Option(help="groups of fewer units stay whole (halves of a shuffle, multipliers)")
+]
+KeepWhole = Annotated[
+    list[str] | None,
+    typer.Option(help="a group that stays whole, by number or name; may be repeated"),
+]
+RecipeName = Annotated[str, typer.Option("--recipe", help="prune-then-distill")]
+CriterionName = Annotated[
+    str | None,
+    typer.Option("--criterion", help="magnitude or taylor; taylor where images are given"),
+]
+AllocationName = Annotated[str, typer.Option("--allocation", help="global or uniform")]
+Seed = Annotated[int, typer.Option(help="of splits, order, augmentation and measurement")]
+Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Everything = Annotated[bool, typer.Option("--all", help="show lists whole")]
+
+
+def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"{option} {text}: give numbers between commas, as .5,.5,.5") from None
+
+
+def fitting_criterion(data: str) -> str:
+    """Gradients on pictures made up say little; on real ones they rank best (docs/design.md)."""
+    return "magnitude" if data == "synthetic" else "taylor"
+
+
+def budget_of(
+    sparsity: float,
+    of: str,
+    multiple_of: int,
+    keep_at_least: float,
+    smallest_group: int,
+    keep_whole: Sequence[str] | None,
+) -> Budget:
+    """Raises OptionError for an unknown measure, or a share that is none."""
+    from compressor.types import Budget
+
+    if of not in ("params", "macs", "channels"):
+        raise OptionError(f"--of {of}: not one of params, macs, channels")
+    if not 0.0 < sparsity < 1.0:
+        raise OptionError(
+            f"--sparsity {sparsity:g}: it is the share that goes; give a number between 0 and 1"
+        )
+    return Budget(
+        sparsity=sparsity,
+        of=of,  # type: ignore[arg-type]  # checked above
+        multiple_of=multiple_of,
+        keep_at_least=keep_at_least,
+        smallest_group=smallest_group,
+        keep_whole=tuple(keep_whole or ()),
+    )
+
+
+def length(minutes: float | None, epochs: int | None) -> Deadline | Epochs:
+    from compressor.pacing import Deadline, Epochs
+
+    if minutes is not None and epochs is not None:
+        raise OptionError("--minutes and --epochs exclude each other; give one")
+    if epochs is not None:
+        return Epochs(epochs)
+    chosen = 10.0 if minutes is None else minutes
+    if not (math.isfinite(chosen) and chosen > 0):
+        raise OptionError(f"--minutes {chosen:g}: give a number above 0")
+    return Deadline(60.0 * chosen)
+
+
+def device_of(device: str | None) -> str:
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise OptionError(f"--device {device}: not one of cpu, cuda")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise SurroundingsError(f"--device {device}: torch sees no CUDA device here")
+    return device
+
+
+def set_threads(threads: int) -> None:
+    import torch
+
+    if threads < 0:
+        raise OptionError(f"--threads {threads}: give 0 or more")
+    if threads:
+        torch.set_num_threads(threads)
