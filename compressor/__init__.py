@@ -19,7 +19,16 @@ Modules, in the order a network passes through them:
     data           images in memory, and batches of them
     labels         the label algebra: which units an element depends on
     rules          how labels pass through each operator
+    annotation     plain facts on every node, primes for free sizes
+    flattening     blocks written out, results made plain
+    tracing        torch.export called, sizes left free
+    carriers       operators that take a dimension along
+    bundles        packed projections cut into their parts
+    canonical      one way to write what can be written in several
     graphs         a network becomes a Graph: capture
+    folding        parameter-only work done once
+    overlaps       stored tensors that share memory
+    stored         what a graph stores, with its units
     labelling      one pass of the rules over a graph
     analysis       groups, frozen dimensions with reasons, cost terms
     scoring        a number per unit
@@ -27,9 +36,21 @@ Modules, in the order a network passes through them:
     ranking        the order in which units go
     widths         how many units each group keeps
     planning       the plan
+    kinds          what a group's units are to people
+    dimensions     parameters dimension by dimension
+    explanation    what people ask of an analysis
+    narrowing      what a plan does, layer by layer
+    flow           a graph thinned to layers and joins
+    placing        where they stand in a picture
+    tables         answers as lines of text
+    drawing        the picture of a network by depth
     removal        mask and remove
     stepping       a graph executed node by node
     proof          masked teacher and student, node by node
+    layers         torch.nn layers made narrower in place
+    attentions     what attention classes call their sizes
+    equality       a module and a graph give the same outputs
+    shrinking      a plan applied to the user's own class
     evaluation     accuracy and agreement
     reconstruction  layers refitted in closed form
     refitting      repair: values refitted without gradients
@@ -47,6 +68,7 @@ Modules, in the order a network passes through them:
     runs           the run folder
     building       the pipeline
     console        what a person sees on the terminal
+    options        what may be typed, and what it means
     cli            the command line
 
 Public names are listed below and loaded when first used, so that ``import compressor`` is quick.
@@ -68,6 +90,7 @@ if TYPE_CHECKING:
     from compressor.refitting import repair
     from compressor.removal import mask, remove
     from compressor.scoring import magnitude, score, taylor
+    from compressor.shrinking import shrink
     from compressor.types import Analysis, Budget, Plan, Proof, Scores
 
 _HOMES = {
@@ -90,6 +113,7 @@ _HOMES = {
     "remove": "removal",
     "repair": "refitting",
     "score": "scoring",
+    "shrink": "shrinking",
     "taylor": "scoring",
 }
 
@@ -113,6 +137,7 @@ __all__ = [
     "remove",
     "repair",
     "score",
+    "shrink",
     "taylor",
 ]
 

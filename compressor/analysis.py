@@ -6,25 +6,28 @@ scores, budgets or files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compressor.annotation import repeated
 from compressor.graphs import Graph
 from compressor.labelling import Labelling, Stored, frozen_reason, label
 from compressor.labels import Labels, Matrix
-from compressor.planning import spans
 from compressor.types import (
     Analysis,
     Axis,
     CostTerm,
     Frozen,
     Group,
+    Input,
     Member,
     ModelFacts,
     Role,
+    Span,
+    Spans,
 )
 
 FORMAT = 1
@@ -69,7 +72,16 @@ def summarize(graph: Graph, labelling: Labelling) -> Analysis:
         prunable_parameters=_prunable_share(labelling),
         axes=tuple(axes.found),
         costs=costs,
+        inputs=tuple(_inputs(graph)),
     )
+
+
+def _inputs(graph: Graph) -> Iterator[Input]:
+    nodes = [n for n in graph.program.graph.find_nodes(op="placeholder") if "free" in n.meta]
+    for node, example in zip(nodes, graph.example_inputs, strict=False):
+        dtype = str(example.dtype).removeprefix("torch.")
+        shape, free = tuple(example.shape), node.meta["free"]
+        yield Input(name=str(node.target), shape=shape, dtype=dtype, free=free)
 
 
 def _group_name(members: list[Member], index: int) -> str:
@@ -80,21 +92,38 @@ def _group_name(members: list[Member], index: int) -> str:
 
 def _members(labelling: Labelling) -> list[list[Member]]:
     found: list[list[Member]] = [[] for _ in labelling.groups]
+    known: dict[bytes, tuple[tuple[int, Spans], ...]] = {}
     for item in labelling.stored:
         for dim, labels in enumerate(item.dims):
             rows = labelling.rows(labels)
             if rows is None:
                 continue
-            groups = labelling.group_of[rows]
+            key = repr(rows.shape).encode() + rows.tobytes()
+            if key not in known:  # a layer's weight, bias and norm hold the same rows
+                known[key] = _spans_by_group(labelling.group_of[rows])
             names = (item.name, *item.aliases)
             roles = [labelling.record.roles.get((name, dim)) for name in names]
             role: Role = next((role for role in roles if role is not None), "carries")
-            for index in np.unique(groups[groups >= 0]):
-                touched = np.flatnonzero((groups == index).any(axis=1))
-                found[index].append(
-                    Member(parameter=item.name, dim=dim, rows=spans(touched), role=role)
-                )
+            for index, touched in known[key]:
+                found[index].append(Member(parameter=item.name, dim=dim, rows=touched, role=role))
     return found
+
+
+def _spans_by_group(groups: Matrix) -> tuple[tuple[int, Spans], ...]:
+    """The rows that hold each group, from the groups of every row (-1: none), shape (n, k)."""
+    inside = groups >= 0
+    rows, present = np.nonzero(inside)[0], groups[inside]
+    if (np.diff(present) < 0).any():
+        order = np.argsort(present, kind="stable")  # of equal groups the rows stay ascending
+        rows, present = rows[order], present[order]
+    breaks = np.flatnonzero((np.diff(present) != 0) | (np.diff(rows) > 1)) + 1
+    starts = np.concatenate([[0], breaks])
+    stops = np.concatenate([breaks, [len(rows)]]) - 1
+    found: dict[int, list[Span]] = {}
+    ends = zip(rows[starts].tolist(), (rows[stops] + 1).tolist(), strict=True)
+    for index, span in zip(present[starts].tolist(), ends, strict=True):
+        found.setdefault(index, []).append(span)
+    return tuple((index, tuple(entries)) for index, entries in found.items())
 
 
 def _prunable(labelling: Labelling, item: Stored) -> tuple[NDArray[np.bool_], ...]:
@@ -196,7 +225,7 @@ def _runs(column: Matrix) -> tuple[tuple[int, int, int], ...]:
     found = []
     start = 0
     for change in changes.tolist():
-        if change < start:  # the step into this run ended the one before
+        if start and change <= start:  # the step into this run ended the one before
             continue
         length = change - start + 1
         step = int(steps[start]) if length > 1 else 0
@@ -242,23 +271,13 @@ def _factor_and_axes(
 def _one_sample(
     graph: Graph, labelling: Labelling, sizes: tuple[tuple[int, Labels], ...]
 ) -> list[tuple[int, Labels]]:
-    """Divide the batch out of the one size that holds it (batch, batch x heads, ...)."""
-    hint = graph.batch_hint
-    pairs = list(sizes)
-    for place, (size, labels) in enumerate(pairs):
-        if size % hint:
-            continue
+    """The sizes for a batch of one at the captured length; work on weights alone has no such."""
+    pairs: list[tuple[int, Labels]] = []
+    for size, labels in sizes:
         rows = labelling.rows(labels)
         if rows is None or labels is None:
-            pairs[place] = (size // hint, None)
-            return pairs
-        inner = size // hint
-        grid = rows.reshape(hint, inner, -1)
-        if (grid == grid[:1]).all():  # the batch is the outer factor
-            pairs[place] = (inner, labels[:inner])
-            return pairs
-        grid = rows.reshape(inner, hint, -1)
-        if (grid == grid[:, :1]).all():
-            pairs[place] = (inner, labels[::hint])
-            return pairs
-    return pairs  # work on weights alone: the same for every sample
+            pairs.append((graph.sizes.in_one_sample(size), labels))
+        else:
+            sample = labels[repeated(rows, graph.sizes.hints)]
+            pairs.append((len(sample), sample))
+    return pairs

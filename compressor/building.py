@@ -23,8 +23,8 @@ from torch import Tensor
 from compressor.analysis import analyze
 from compressor.data import ImageData, Images, batches, open_data
 from compressor.errors import DataError, DefectError, ProofError
-from compressor.graphs import Graph, capture
-from compressor.loading import Teacher
+from compressor.graphs import Graph
+from compressor.loading import Teacher, capture_teacher
 from compressor.pacing import Deadline, Epochs
 from compressor.proof import prove
 from compressor.recipes import Distill, Prune, Recipe, prune_then_distill
@@ -134,7 +134,7 @@ def build(
             "environment": _environment(threads),
             "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
             "warnings": list(prepared.plan.warnings),
-            "notes": _notes(teacher, prepared.data, trail),
+            "notes": _notes(teacher, prepared, trail),
             "command": _published_command(command),
             "seed": seed,
         },
@@ -163,6 +163,8 @@ def prepare(
     with watch.timed("capture"):
         listener.stage("capture")
         graph = capture_teacher(teacher)
+    for note in graph.notes:
+        listener.note(note)
     with watch.timed("analysis"):
         listener.stage("analyze")
         analysis = analyze(graph)
@@ -183,14 +185,6 @@ def prepare(
         scores = score(graph, analysis, pruning.criterion, _scoring_batches(opened, seed))
         plan = pruning.allocation(analysis, scores, budget)
     return Prepared(graph=graph, data=opened, analysis=analysis, plan=plan)
-
-
-def capture_teacher(teacher: Teacher) -> Graph:
-    """The teacher's graph: captured from its module, or as loaded from a program."""
-    if teacher.graph is not None:
-        return teacher.graph
-    assert teacher.module is not None
-    return capture(teacher.module, teacher.example_inputs, architecture=teacher.source.architecture)
 
 
 def output_size(graph: Graph) -> int | None:
@@ -393,9 +387,10 @@ def _choices(recipe: Recipe, budget: Budget, plan: Plan, trail: Trail) -> dict[s
     }
 
 
-def _notes(teacher: Teacher, data: ImageData, trail: Trail) -> list[str]:
+def _notes(teacher: Teacher, prepared: Prepared, trail: Trail) -> list[str]:
     origin = f"preprocessing: {teacher.preprocessing.origin}"
-    return [*teacher.notes, origin, EVALUATION_ONLY, *data.notes, *trail.notes]
+    captured = (EVALUATION_ONLY, *prepared.graph.notes)
+    return [*teacher.notes, origin, *captured, *prepared.data.notes, *trail.notes]
 
 
 def _environment(threads: int) -> dict[str, Any]:
@@ -446,6 +441,7 @@ def _inputs(
     return {
         "teacher": teacher.source.sha256 or teacher.source.architecture,
         "architecture": teacher.source.architecture,
+        "folded": list(teacher.folded),
         "preprocessing": _plain(teacher.preprocessing),
         "data": data_identity(data),
         "test": data_identity(test) if test else None,

@@ -8,18 +8,20 @@ holds fx nodes and never leaves the process.  ``analysis`` turns it into the pla
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import fx, nn
+from torch import fx
 
 from compressor.graphs import Graph
 from compressor.labels import ALWAYS, FIXED, Labels, Matrix
 from compressor.rules import Call, Record, UnsupportedCallError, Value, find_rule
 from compressor.rules.calls import Argument, Dims
+from compressor.stored import Stored as Stored
+from compressor.stored import label_stored
 
 Known = Value | tuple[Value, ...]
 
@@ -33,17 +35,6 @@ class GroupUnits:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A parameter or buffer: its canonical name, and the other names of the same tensor."""
-
-    name: str
-    aliases: tuple[str, ...]
-    shape: tuple[int, ...]
-    dims: Dims
-    trained: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Labelling:
     record: Record
     nodes: dict[str, Known]
@@ -52,13 +43,19 @@ class Labelling:
     single: NDArray[np.bool_]  # leaf -> alone in its group, so it could only empty a dimension
     numbers: Matrix  # leaf -> global unit number, 0 where it belongs to no group
     group_of: Matrix  # global unit number -> index of its group, -1 for 0
+    _known: dict[int, tuple[Matrix, Matrix | None]] = field(default_factory=dict, repr=False)
 
     def rows(self, labels: Labels) -> Matrix | None:
         """Labels as global unit numbers, (n, k); None where all rows always stay."""
         if labels is None:
             return None
-        rows = self.numbers[self.record.units.resolve(labels)]
-        return rows if rows.any() else None
+        # Most nodes share the labels of their operands: asked for once, answered many times.
+        known = self._known.get(id(labels))
+        if known is None:
+            rows = _numbered(self.numbers, self.record.units.resolve(labels))
+            # The labels are held too: an id means nothing once its object is gone.
+            known = self._known[id(labels)] = (labels, rows)
+        return known[1]
 
     def kept(self, labels: Labels, keep: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
         """Which rows stay under ``keep`` (by global unit number); None where all do."""
@@ -72,14 +69,17 @@ class Labelling:
 def label(graph: Graph) -> Labelling:
     """Run every node's rule once, in order, then collect units of the same members in groups."""
     record = Record()
-    stored = _label_stored(graph, record)
+    stored = label_stored(graph, record)
     by_name = {name: item for item in stored for name in (item.name, *item.aliases)}
     nodes: dict[str, Known] = {}
     for node in graph.program.graph.nodes:
         known = _label_node(node, nodes, by_name, record)
         if known is not None:
             nodes[node.name] = known
-    groups, single = _collect_groups(record, stored)
+    _keep_some(record)
+    parameters = [labels for item in stored for labels in item.dims if labels is not None]
+    resolved = {id(labels): record.units.resolve(labels) for labels in parameters}
+    groups, single = _collect_groups(record, stored, resolved)
     numbers = np.zeros(len(record.units), dtype=np.int64)
     group_of = [-1]
     for index, group in enumerate(groups):
@@ -94,36 +94,15 @@ def label(graph: Graph) -> Labelling:
         single=single,
         numbers=numbers,
         group_of=np.asarray(group_of, dtype=np.int64),
+        _known={
+            id(labels): (labels, _numbered(numbers, resolved[id(labels)])) for labels in parameters
+        },
     )
 
 
-def _label_stored(graph: Graph, record: Record) -> tuple[Stored, ...]:
-    """Fresh units for every dimension of every parameter and buffer; tied tensors share them."""
-    names: dict[Any, list[str]] = {}
-    tensors = graph.tensors
-    for name, tensor in tensors.items():
-        key = (
-            tensor.untyped_storage().data_ptr(),
-            tuple(tensor.shape),
-            tensor.stride(),
-            tensor.storage_offset(),
-            name if tensor.numel() == 0 else "",
-        )
-        names.setdefault(key, []).append(name)
-    found = []
-    for first, *others in names.values():
-        shape = tuple(tensors[first].shape)
-        dims = tuple(record.units.fresh(size) if size > 1 else None for size in shape)
-        found.append(
-            Stored(
-                name=first,
-                aliases=tuple(others),
-                shape=shape,
-                dims=dims,
-                trained=isinstance(tensors[first], nn.Parameter),
-            )
-        )
-    return tuple(found)
+def _numbered(numbers: Matrix, leaves: Matrix) -> Matrix | None:
+    rows = numbers[leaves]
+    return rows if rows.any() else None
 
 
 def _label_node(
@@ -159,10 +138,14 @@ def _unlabelled(node: fx.Node, shape: Any) -> Known | None:
 
 
 def _label_input(node: fx.Node, record: Record) -> Value:
+    """Batch and length are no units; whatever else comes in stays."""
     shape = node.meta["shape"]
     reason = record.reason(node, "is the network's input")
-    outer = [np.full((size, 1), reason, dtype=np.int64) for size in shape[1:2]]
-    return Value(node, shape, (None, *outer, *([None] * (len(shape) - 2)))[: len(shape)])
+    dims = tuple(
+        None if dim in node.meta["free"] or size < 2 else np.full((size, 1), reason, dtype=np.int64)
+        for dim, size in enumerate(shape)
+    )
+    return Value(node, shape, dims)
 
 
 def _values(argument: Any, nodes: dict[str, Known]) -> tuple[Value, ...]:
@@ -183,11 +166,16 @@ def _apply_rule(node: fx.Node, shape: Any, nodes: dict[str, Known], record: Reco
     found = find_rule(node)
     several = bool(shape) and not isinstance(shape[0], int)
     shapes: tuple[tuple[int, ...], ...] = tuple(shape) if several else (shape,)
+    _freeze_moving_bounds(call)
+    counted = len(record.work)
     try:
         if found is None:
             raise UnsupportedCallError("no rule is known for this operator")
         answer = found(call)
         results: Sequence[Dims] = answer if several else (answer,)  # type: ignore[assignment]
+        if any(len(dims) != len(size) for dims, size in zip(results, shapes, strict=False) if size):
+            del record.work[counted:]
+            raise UnsupportedCallError("its rule is for tensors of another rank")
     except UnsupportedCallError as refusal:
         results = _freeze_everything(call, shapes, str(refusal))
     values = []
@@ -198,6 +186,16 @@ def _apply_rule(node: fx.Node, shape: Any, nodes: dict[str, Known], record: Reco
     if several:
         return tuple(values)
     return values[0] if values else None
+
+
+def _freeze_moving_bounds(call: Call) -> None:
+    """A bound that follows a free size (``table[:, :length]``) takes other rows at other lengths,
+    so none of them may go, and not those behind the bound either."""
+    given = (*call.node.args, *call.node.kwargs.values())
+    moves = any(isinstance(a, fx.Node) and isinstance(a.meta.get("shape"), int) for a in given)
+    if moves and isinstance(call.arguments.get("dim"), int) and call.operands:
+        value = call.operands[0]
+        call.freeze(value.dims[call.dim("dim", value)], "is cut where a free size ends")
 
 
 def _freeze_everything(
@@ -253,62 +251,72 @@ def _bind(node: fx.Node, nodes: dict[str, Known]) -> dict[str, Argument]:
     return bound
 
 
+def _keep_some(record: Record) -> None:
+    """A unit that every row of a part depends on would leave nothing of it."""
+    for labels, reason in record.parts:
+        leaves = record.units.resolve(labels)
+        for unit in np.unique(leaves[:1]):
+            if unit != ALWAYS and (leaves == unit).any(axis=1).all():
+                record.units.freeze(np.array([[unit]]), reason)
+
+
 # -- groups ------------------------------------------------------------------------------------
 
 
 def _collect_groups(
-    record: Record, stored: Sequence[Stored]
+    record: Record, stored: Sequence[Stored], resolved: Mapping[int, Matrix]
 ) -> tuple[tuple[GroupUnits, ...], NDArray[np.bool_]]:
     """Units with the same members (parameter, dimension, number of rows) and the same origin.
 
-    Members are compared by the sum of a 64-bit hash per (parameter dimension, row count), so the
-    cost is one pass over all rows.
+    Members are compared by the sum of a 64-bit hash per row of a parameter dimension, so the cost
+    is one pass over all rows and one sort of the units.
     """
-    units = record.units
-    ids, places, counts = [], [], []
-    place = 0
-    for item in stored:
-        for labels in item.dims:
-            place += 1
-            if labels is None:
-                continue
-            leaves = units.resolve(labels)
-            found, number = np.unique(leaves[leaves > ALWAYS], return_counts=True)
-            ids.append(found)
-            counts.append(number)
-            places.append(np.full(len(found), place, dtype=np.int64))
-    single = np.zeros(len(units), dtype=bool)
-    if not ids:
-        return (), single
-    unit, where, count = (np.concatenate(parts) for parts in (ids, places, counts))
-    leaves, inverse = np.unique(unit, return_inverse=True)
+    count = len(record.units)
+    single = np.zeros(count, dtype=bool)
+    places = [labels for item in stored for labels in item.dims]
+    parts = [
+        np.zeros(0, np.int64) if labels is None else resolved[id(labels)].ravel()
+        for labels in places
+    ]
+    where = np.repeat(np.arange(1, len(parts) + 1), [len(part) for part in parts])
+    unit = np.concatenate([np.zeros(0, np.int64), *parts])
+    where, unit = where[unit > ALWAYS], unit[unit > ALWAYS]
+    signature = np.zeros(count, dtype=np.uint64)
+    np.add.at(signature, unit, _mixed(where))
+    _set_parts_apart(record, signature, first_number=len(parts) + 1)
+    first = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first, unit, where)
+    leaves = np.flatnonzero(first < np.iinfo(np.int64).max)
     if not leaves.size:  # everything is frozen
         return (), single
-    signature = np.zeros(len(leaves), dtype=np.uint64)
-    np.add.at(signature, inverse, _mixed(where.astype(np.uint64) << np.uint64(32), count))
-    first = np.full(len(leaves), np.iinfo(np.int64).max)
-    np.minimum.at(first, inverse, where)
-    keys = np.stack([signature.view(np.int64), units.origin(leaves)], axis=1)
-    _, member_of = np.unique(keys, axis=0, return_inverse=True)
-    member_of = member_of.ravel()
-    order = np.lexsort((leaves, member_of))
-    bounds = np.flatnonzero(np.diff(member_of[order])) + 1
-    inexact = _inexact_units(record)
+    # Places and origins count from one: shifted, no origin has the hash of a place.
+    keys = signature[leaves] + _mixed(record.units.origin(leaves) << 32)
+    order = np.argsort(keys, kind="stable")
+    bounds = np.flatnonzero(np.diff(keys[order])) + 1
+    inexact = np.zeros(count, dtype=bool)
+    inexact[_inexact_units(record)] = True
     groups = []
-    for positions in np.split(order, bounds):
-        if len(positions) == 1:
-            single[leaves[positions]] = True
+    for members in np.split(leaves[order], bounds):
+        if len(members) == 1:
+            single[members] = True
             continue
-        members = leaves[positions]
-        exact = not np.isin(members, inexact).any()
-        groups.append((int(first[positions].min()), int(members[0]), GroupUnits(members, exact)))
+        group = GroupUnits(members, not inexact[members].any())
+        groups.append((int(first[members].min()), int(members[0]), group))
     groups.sort(key=lambda entry: entry[:2])
     return tuple(group for _, _, group in groups), single
 
 
-def _mixed(high: NDArray[np.uint64], low: Matrix) -> NDArray[np.uint64]:
-    """splitmix64 of two numbers (Steele, Lea & Flood 2014)."""
-    x = high + low.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+def _set_parts_apart(record: Record, signature: NDArray[np.uint64], first_number: int) -> None:
+    """Rows cut out of a dimension are like a member: every group keeps a unit, so they do."""
+    for number, (labels, _) in enumerate(record.parts, start=first_number):
+        leaves = record.units.resolve(labels)
+        if (leaves != ALWAYS).any(axis=1).all():  # else a row always stays
+            np.add.at(signature, leaves[leaves != ALWAYS], _mixed(np.array([number]))[0])
+
+
+def _mixed(numbers: Matrix) -> NDArray[np.uint64]:
+    """splitmix64 (Steele, Lea & Flood 2014)."""
+    x = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(x ^ (x >> np.uint64(31)))

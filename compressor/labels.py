@@ -12,6 +12,7 @@ Soundness rule: whatever cannot be united exactly is frozen, never guessed.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,8 +35,8 @@ class Units:
         self._parent: Matrix = np.arange(RESERVED, dtype=np.int64)
         self._origin: Matrix = np.zeros(RESERVED, dtype=np.int64)
         self._expansion: Matrix = np.full(RESERVED, -1, dtype=np.int64)  # row of _factors, or -1
-        self._factors: list[Matrix] = []
-        self._factor_table: Matrix | None = None
+        self._factors: Matrix = np.zeros((64, MAX_FACTORS), dtype=np.int64)
+        self._factored = 0  # rows of _factors in use
         self._count = RESERVED
         self._origins = 0
 
@@ -65,21 +66,18 @@ class Units:
     def find(self, ids: Matrix) -> Matrix:
         """Roots of ids, any shape; paths are halved by repeated gathers."""
         roots = self._parent[ids]
-        while True:
-            above = self._parent[roots]
+        above = self._parent[roots]
+        while (above != roots).any():
             self._parent[ids] = above
-            if np.array_equal(above, roots):
-                return roots
-            roots = above
+            roots, above = above, self._parent[above]
+        return roots
 
     def _expand(self, roots: Matrix) -> Matrix:
         """Replace substituted units by their factors until none is left: (n, k) -> (n, k')."""
-        while roots.size:
+        while roots.size and self._factored:
             where = self._expansion[roots]
             if (where < 0).all():
                 break
-            if self._factor_table is None:
-                self._factor_table = np.concatenate(self._factors)
             columns = []
             for j in range(roots.shape[1]):
                 at = where[:, j]
@@ -87,7 +85,7 @@ class Units:
                     columns.append(roots[:, j : j + 1])
                     continue
                 wide = np.zeros((len(roots), MAX_FACTORS), dtype=np.int64)
-                wide[at >= 0] = self.find(self._factor_table[at[at >= 0]])
+                wide[at >= 0] = self.find(self._factors[at[at >= 0]])
                 wide[at < 0, 0] = roots[at < 0, j]
                 columns.append(wide[:, wide.any(axis=0)])
             roots = np.concatenate(columns, axis=1)
@@ -96,14 +94,14 @@ class Units:
     def resolve(self, labels: Matrix) -> Matrix:
         """Leaves of every row: substitutions expanded, frozen units and repeats dropped."""
         roots = self._expand(self.find(labels))
-        live = np.where(roots < RESERVED, ALWAYS, roots)
+        live = _used_columns(np.where(roots < RESERVED, ALWAYS, roots))
         for j in range(1, live.shape[1]):
-            repeated = (live[:, :j] == live[:, j : j + 1]).any(axis=1)
-            live[repeated, j] = ALWAYS
-        if live.shape[1] > 1:
+            for i in range(j):
+                live[live[:, i] == live[:, j], j] = ALWAYS
+        if live.shape[1] > 1 and not live.all():
             order = np.argsort(live == ALWAYS, axis=1, kind="stable")
-            live = np.take_along_axis(live, order, axis=1)
-        return live[:, live.any(axis=0)]
+            live = _used_columns(np.take_along_axis(live, order, axis=1))
+        return live
 
     def reason(self, labels: Labels) -> int:
         """The first reason that freezes something in these labels, or 0."""
@@ -136,12 +134,13 @@ class Units:
 
     def _substitute(self, units: Matrix, factors: Matrix) -> None:
         """From now on unit i stands for the units in row i: (n,) distinct leaves, (n, m) leaves."""
-        table = np.zeros((len(units), MAX_FACTORS), dtype=np.int64)
-        table[:, : factors.shape[1]] = factors
-        start = sum(len(rows) for rows in self._factors)
-        self._factors.append(table)
-        self._factor_table = None
-        self._expansion[units] = np.arange(start, start + len(units))
+        start, self._factored = self._factored, self._factored + len(units)
+        if self._factored > len(self._factors):
+            more = max(self._factored, 2 * len(self._factors)) - len(self._factors)
+            grown = np.zeros((more, MAX_FACTORS), dtype=np.int64)
+            self._factors = np.concatenate([self._factors, grown])
+        self._factors[start : self._factored, : factors.shape[1]] = factors
+        self._expansion[units] = np.arange(start, self._factored)
 
     # -- unification -------------------------------------------------------------------------
 
@@ -152,16 +151,21 @@ class Units:
         if u is None or v is None:
             self.freeze(v if u is None else u, self.reason(u) or self.reason(v) or reason)
             return
+        if u.shape[1] == v.shape[1] == 1 and self._are_leaves(u) and self._are_leaves(v):
+            self._union(u, v)  # by far the most frequent case
+            return
+        if u.shape == v.shape and np.array_equal(self.find(u), self.find(v)):
+            return
         a, b = self.resolve(u), self.resolve(v)
         ka, kb = (a > 0).sum(axis=1), (b > 0).sum(axis=1)
-        for na, nb in sorted(set(zip(ka.tolist(), kb.tolist(), strict=True))):
+        for place, (na, nb) in enumerate(_pairs(ka, kb)):
             rows = (ka == na) & (kb == nb)
             if na == 0 or nb == 0:
                 kept, other = (u, b) if na == 0 else (v, a)
                 self.freeze(other[rows], self.reason(kept[rows]) or reason)
             elif na == nb == 1:
                 self._union(a[rows, 0], b[rows, 0])
-            elif self._is_stale(a[rows]) or self._is_stale(b[rows]):
+            elif place and (self._is_stale(a[rows]) or self._is_stale(b[rows])):
                 # rows of another class substituted or froze units of these
                 if depth < MAX_DEPTH:
                     self.unify(u[rows], v[rows], reason, depth + 1)
@@ -169,6 +173,11 @@ class Units:
                     self.freeze(np.concatenate([a[rows].ravel(), b[rows].ravel()])[:, None], reason)
             else:
                 self._unify_products(a[rows, :na], b[rows, :nb], reason, depth)
+
+    def _are_leaves(self, labels: Matrix) -> bool:
+        """Whether no label is frozen, substituted or absent."""
+        roots = self.find(labels)
+        return bool((roots >= RESERVED).all() and (self._expansion[roots] < 0).all())
 
     def _is_stale(self, leaves: Matrix) -> bool:
         """Whether what was resolved has been substituted, united or frozen since."""
@@ -186,8 +195,9 @@ class Units:
                 self._unify_by_partition(left, right, reason, depth)
         # Whatever the matching did, rows that still differ are frozen: imprecise, never unsound.
         differ = _rows_differ(self.resolve(a), self.resolve(b))
-        self.freeze(a[differ], reason)
-        self.freeze(b[differ], reason)
+        if differ.any():
+            self.freeze(a[differ], reason)
+            self.freeze(b[differ], reason)
 
     def _unify_one_with_many(self, one: Matrix, many: Matrix, reason: int, depth: int) -> None:
         """Substitute each unit by the row of units it is united with."""
@@ -302,14 +312,33 @@ class Units:
     def reshape(
         self, dims: Sequence[Labels], old: Sequence[int], new: Sequence[int], reason: int
     ) -> tuple[Labels, ...]:
-        """Labels after a row-major reshape from sizes ``old`` to sizes ``new``."""
+        """Labels after a row-major reshape from sizes ``old`` to sizes ``new``.
+
+        Where both shapes have a common refinement, as (batch, heads x width) and (batch x heads,
+        width) have (batch, heads, width), every dimension is split by itself and the factors are
+        merged; only shapes that do not nest are merged whole and split anew.
+        """
         result: list[Labels] = [None] * len(new)
         for i, j in _blocks(old, new):
             if i.stop - i.start == 1 and j.stop - j.start == 1:
                 result[j.start] = dims[i.start]
                 continue
-            merged = self.merge(dims[i], old[i])
-            result[j] = self.split(merged, new[j], reason)
+            cuts = _common_cuts(old[i], new[j])
+            if cuts is None:
+                merged = self.merge(dims[i], old[i])
+                result[j] = self.split(merged, new[j], reason)
+                continue
+            parts: list[Labels] = []
+            for labels, sizes in zip(dims[i], _factors(old[i], cuts), strict=True):
+                if len(sizes) > 1:
+                    parts += self.split(labels, sizes, reason)
+                elif sizes:
+                    parts.append(labels)
+                else:
+                    self.freeze(labels, reason)  # a size of one: its only row may not go
+            for place, sizes in enumerate(_factors(new[j], cuts), start=j.start):
+                own, parts = parts[: len(sizes)], parts[len(sizes) :]
+                result[place] = self.merge(own, sizes)
         return tuple(result)
 
 
@@ -335,6 +364,30 @@ def _blocks(old: Sequence[int], new: Sequence[int]) -> list[tuple[slice, slice]]
     return blocks
 
 
+def _common_cuts(old: Sequence[int], new: Sequence[int]) -> list[int] | None:
+    """Sizes of trailing blocks that refine both shapes, ascending from 1; None where none do."""
+    if 0 in (*old, *new):
+        return None
+    cuts = {1}
+    for sizes in (old, new):
+        cuts.update(itertools.accumulate(reversed(sizes), operator.mul))
+    ordered = sorted(cuts)
+    nested = all(high % low == 0 for low, high in itertools.pairwise(ordered))
+    return ordered if nested else None
+
+
+def _factors(sizes: Sequence[int], cuts: Sequence[int]) -> list[list[int]]:
+    """The refinement's factors of every dimension, outermost first; none for a size of one."""
+    found = []
+    stop = cuts[-1]
+    for size in sizes:
+        start = stop // size
+        own = [cut for cut in cuts if start <= cut <= stop]
+        found.append([high // low for low, high in itertools.pairwise(own)][::-1])
+        stop = start
+    return found
+
+
 def _partition(columns: Matrix) -> bytes:
     """How columns split the rows into classes, named by first occurrence."""
     if columns.shape[1] == 1:
@@ -356,8 +409,23 @@ def _without_equal_columns(a: Matrix, b: Matrix) -> tuple[Matrix, Matrix]:
     return a[:, left], b[:, right]
 
 
+def _used_columns(matrix: Matrix) -> Matrix:
+    used = matrix.any(axis=0)
+    return matrix if used.all() else matrix[:, used]
+
+
+def _pairs(a: Matrix, b: Matrix) -> list[tuple[int, int]]:
+    """The different pairs of small numbers (a[i], b[i]), ascending."""
+    if (a == a[:1]).all() and (b == b[:1]).all():
+        return list(zip(a[:1].tolist(), b[:1].tolist(), strict=True))
+    base = int(b.max()) + 1
+    return [divmod(code, base) for code in np.unique(a * base + b).tolist()]
+
+
 def _rows_differ(a: Matrix, b: Matrix) -> NDArray[np.bool_]:
     """Which rows hold different sets of units."""
+    if np.array_equal(a, b):
+        return np.zeros(len(a), dtype=np.bool_)
     width = max(a.shape[1], b.shape[1])
     padded = [np.pad(m, ((0, 0), (0, width - m.shape[1]))) for m in (a, b)]
     left, right = (np.sort(m, axis=1) for m in padded)

@@ -7,7 +7,7 @@ Comes in: a weight file or exported program, an architecture's name or none, opt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,9 @@ class Teacher:
     """A network with everything a build needs to know about it.
 
     Exactly one of ``module`` (in evaluation mode, float32, on the CPU) and ``graph`` (loaded from a
-    ``.pt2``) is there.  ``factory`` gives an untrained network of the same shape, initialised from
-    torch's global generator; None where only the program is known.
+    ``.pt2``, or captured and folded, and then ``folded`` says what was) is there.  ``factory``
+    gives an untrained network of the same shape, initialised from torch's global generator; None
+    where only the program is known.
     """
 
     module: nn.Module | None
@@ -50,6 +51,7 @@ class Teacher:
     preprocessing: Preprocessing
     labels: tuple[str, ...] | None
     notes: tuple[str, ...]
+    folded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,3 +319,22 @@ def _load_program(file: Path, wishes: Wishes) -> Teacher:
         labels=None,
         notes=("loaded from an exported program: a fresh start is not possible",),
     )
+
+
+def capture_teacher(teacher: Teacher) -> Graph:
+    """The teacher's graph: captured from its module, or as loaded from a program."""
+    from compressor.graphs import capture
+
+    if teacher.graph is not None:
+        return teacher.graph
+    assert teacher.module is not None
+    return capture(teacher.module, teacher.example_inputs, architecture=teacher.source.architecture)
+
+
+def fold_teacher(teacher: Teacher) -> Teacher:
+    """The teacher with its parameter-only work done once (``compressor.folding``)."""
+    from compressor.folding import fold
+
+    graph, told = fold(capture_teacher(teacher))
+    notes = told or ("nothing to fold: no tensor is computed from parameters alone",)
+    return replace(teacher, module=None, graph=graph, notes=(*teacher.notes, *notes), folded=told)

@@ -10,6 +10,7 @@ widths meet the budget is ``compressor.widths``'s business.
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from collections.abc import Iterable
 
@@ -81,6 +82,7 @@ def plan_keeping(analysis: Analysis, keep: KeepMask) -> Plan:
         groups=_kept_units(analysis, table, keep),
         before=before,
         after=after,
+        inputs=analysis.inputs,
     )
 
 
@@ -162,14 +164,34 @@ def _plan(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys) -> Pla
         before=before,
         after=after,
         warnings=met.warnings,
+        inputs=analysis.inputs,
     )
 
 
 def _steps(analysis: Analysis, budget: Budget, gains: Floats) -> Steps:
     units = np.array([group.units for group in analysis.groups], dtype=np.int64)
     floors = np.array([_floor(group.units, budget) for group in analysis.groups], dtype=np.int64)
-    whole = (units < budget.smallest_group) | (gains <= 0)
+    asked = np.isin([group.id for group in analysis.groups], _kept_whole(analysis, budget))
+    whole = (units < budget.smallest_group) | (gains <= 0) | asked
     return Steps(units=units, floors=np.where(whole, units, floors))
+
+
+def _kept_whole(analysis: Analysis, budget: Budget) -> list[int]:
+    """Groups that the budget names.  Raises ``BudgetError`` for a name that fits none."""
+    found: list[int] = []
+    for name in budget.keep_whole:
+        fitting = [
+            group.id
+            for group in analysis.groups
+            if name == str(group.id) or fnmatch.fnmatchcase(group.name, name)
+        ]
+        if not fitting:
+            raise BudgetError(
+                f"keep_whole {name!r} fits no group; take a group's number or name as analyze "
+                "lists them"
+            )
+        found += fitting
+    return found
 
 
 def _floor(units: int, budget: Budget) -> int:
@@ -253,6 +275,8 @@ def _out_of_reach(analysis: Analysis, budget: Budget, gains: Floats, reachable: 
     reasons = [f"every group keeps {100 * budget.keep_at_least:g} % of its units, at least one"]
     if small:
         reasons.append(f"{small} groups of fewer than {budget.smallest_group} units stay whole")
+    if budget.keep_whole:
+        reasons.append(f"{', '.join(budget.keep_whole)} kept whole as asked")
     if idle:
         reasons.append(f"units of {idle} groups free no {budget.of}")
     # Rounded down, so that the value named is within reach.

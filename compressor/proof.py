@@ -10,6 +10,7 @@ after their last use.  Knows nothing of training or files.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from compressor.annotation import repeated
 from compressor.graphs import Graph
 from compressor.labels import Labels
 from compressor.removal import Cut, Mask, lay, mask
@@ -69,36 +71,69 @@ def prove(graph: Graph, student: Graph, analysis: Analysis, plan: Plan, *, seed:
     before = graph.copy().eval() if graph.training else graph
     smaller = student.copy().eval() if student.training else student
     with torch.no_grad(), _double_by_default():
-        comparison = _Comparison(graph.batch_hint, cut)
+        comparison = _Comparison(_real_sizes(graph, inputs), cut)
         masked_output = comparison.run(mask(before, analysis, plan), smaller, inputs)
-        moved = _moved(_run_whole(before, inputs), masked_output)
+        original = _run_whole(before, inputs)
+    wrong = comparison.first_wrong or _lost(original, masked_output)
     removed = {g.group for g in plan.groups if g.width < g.units}
     exact = {group.id for group in analysis.groups if group.exact}
     return Proof(
-        passed=comparison.first_wrong is None,
+        passed=wrong is None,
         max_relative_error=comparison.worst,
         tolerance=TOLERANCE,
         nodes_compared=comparison.compared,
-        moved=moved,
+        moved=_moved(original, masked_output),
         exact_groups=len(removed & exact),
         inexact_groups=len(removed - exact),
         exact_error=comparison.worst_exact,
         inexact_nodes=comparison.restricted,
-        first_wrong=comparison.first_wrong,
+        first_wrong=wrong,
     )
 
 
 def random_inputs(graph: Graph, seed: int) -> tuple[Tensor, ...]:
-    """Seeded normal inputs at the captured size; integer inputs are taken as captured."""
+    """Seeded normal inputs at the captured length with a batch of 2.
+
+    Whole numbers (tokens, masks) and masks of real ones mean something and are taken as captured,
+    samples repeated where there are too few.
+    """
     generator = torch.Generator().manual_seed(seed)
     found = []
-    for example in graph.example_inputs:
-        if example.is_floating_point():
-            shape = (BATCH, *example.shape[1:])
-            found.append(torch.randn(shape, generator=generator, dtype=torch.float64))
-        else:
-            found.append(example[:BATCH])
+    for example, shape in zip(graph.example_inputs, _input_shapes(graph), strict=True):
+        sizes = [
+            real if hinted % graph.batch_hint else hinted // graph.batch_hint * BATCH
+            for real, hinted in zip(example.shape, shape, strict=True)
+        ]
+        if example.is_floating_point() and not _is_mask(example):
+            found.append(torch.randn(sizes, generator=generator, dtype=torch.float64))
+            continue
+        for dim, size in enumerate(sizes):
+            places = torch.arange(size, device=example.device) % example.shape[dim]
+            example = example.index_select(dim, places)
+        found.append(example)
     return tuple(found)
+
+
+def _is_mask(example: Tensor) -> bool:
+    """Some zeros, some ones, nothing else."""
+    one = example == 1
+    return bool((one | (example == 0)).all() and one.any() and not one.all())
+
+
+def _input_shapes(graph: Graph) -> list[tuple[int, ...]]:
+    nodes = graph.program.graph.find_nodes(op="placeholder")
+    return [node.meta["shape"] for node in nodes if "free" in node.meta]
+
+
+def _real_sizes(graph: Graph, inputs: tuple[Tensor, ...]) -> dict[int, int]:
+    """The prime of every free size -> that size in these inputs."""
+    real = dict(graph.sizes.hints)
+    for value, shape in zip(inputs, _input_shapes(graph), strict=True):
+        for size, hinted in zip(value.shape, shape, strict=True):
+            for hint in graph.sizes.hints:
+                if hinted == hint:
+                    real[hint] = size
+    return real | {graph.batch_hint: BATCH}
 
 
 def _run_whole(graph: Graph, inputs: tuple[Tensor, ...]) -> list[Tensor]:
@@ -108,6 +143,14 @@ def _run_whole(graph: Graph, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         result = run.step(node)
         run.release(node)
     return _tensors(result)
+
+
+def _lost(original: list[Tensor], masked: list[Tensor]) -> str | None:
+    """Both runs may agree on what is no number; where the whole network gives one, that fails."""
+    for place, (a, b) in enumerate(zip(original, masked, strict=True)):
+        if a.is_floating_point() and bool((a.isfinite() & ~b.isfinite()).any()):
+            return f"output {place}: not a number where the teacher's is finite"
+    return None
 
 
 def _moved(original: list[Tensor], masked: list[Tensor]) -> float:
@@ -126,8 +169,8 @@ def _tensors(result: Any) -> list[Tensor]:
 class _Comparison:
     """The masked teacher beside the student."""
 
-    def __init__(self, batch_hint: int, cut: Cut) -> None:
-        self.batch_hint = batch_hint
+    def __init__(self, real: dict[int, int], cut: Cut) -> None:
+        self.real = real
         self.cut = cut
         self.compared = 0
         self.restricted = 0
@@ -202,11 +245,10 @@ class _Comparison:
             return 0.0
         if not expected.is_floating_point():
             return 0.0 if torch.equal(expected, other) else float("inf")
-        difference = (expected - other).abs()
-        same = (expected == other) | (expected.isnan() & other.isnan())  # masks hold infinities
-        worst = difference.masked_fill(same, 0.0).max()
-        scale = expected[expected.isfinite()].abs().max() if expected.isfinite().any() else worst
-        return float(worst / max(1.0, float(scale))) if not worst.isnan() else float("inf")
+        worst, scale = _largest(expected - other), _largest(expected)
+        if math.isfinite(worst) and math.isfinite(scale):
+            return worst / max(1.0, scale)
+        return _error_beside_infinities(expected, other)
 
     def _gather(self, value: Tensor, item: Value) -> Tensor:
         """The kept rows of a full-size value."""
@@ -222,7 +264,8 @@ class _Comparison:
             rows = self.cut.rows(labels)
             if rows is None:
                 continue
-            whole = fit_rows(rows, self.batch_hint, kept=value.shape[dim])
+            kept = value.shape[dim] == rows.sum()
+            whole = rows if kept else rows[repeated(rows, self.real)]
             index = torch.from_numpy(np.flatnonzero(whole))
             shape = list(value.shape)
             shape[dim] = len(whole)
@@ -231,7 +274,9 @@ class _Comparison:
 
     def _rows(self, labels: Labels, size: int) -> Mask | None:
         rows = self.cut.rows(labels)
-        return None if rows is None else fit_rows(rows, self.batch_hint, size=size)
+        if rows is None or len(rows) == size:
+            return rows
+        return rows[repeated(rows, self.real)]  # a dimension that holds a free size (batch x heads)
 
     def _is_inexact(self, node: fx.Node) -> bool:
         entries = self.cut.labelling.record.inexact.get(node.name, ())
@@ -271,20 +316,16 @@ class _Comparison:
             self.first_wrong = f"{node.name} ({node.target}) {place}: {text}"
 
 
-def fit_rows(rows: Mask, hint: int, *, size: int | None = None, kept: int | None = None) -> Mask:
-    """Rows known at the batch hint, at the batch that really runs.
+def _largest(tensor: Tensor) -> float:
+    """Largest absolute value, in one pass; not finite where any value is not."""
+    least, most = torch.aminmax(tensor)
+    return max(abs(float(least)), abs(float(most)))
 
-    Give the full ``size`` that the dimension has, or the number of rows ``kept`` of it.  Only
-    dimensions that hold the batch as a factor (batch x heads) differ from the hint.
-    """
-    if size == len(rows) or kept == int(rows.sum()):
-        return rows
-    inner = len(rows) // hint
-    outer_batch = np.asarray(rows).reshape(hint, inner)
-    if (outer_batch == outer_batch[:1]).all():
-        pattern = outer_batch[0]
-        times = size // inner if size is not None else (kept or 0) // int(pattern.sum())
-        return np.tile(pattern, times)
-    pattern = np.asarray(rows).reshape(inner, hint)[:, 0]
-    times = size // inner if size is not None else (kept or 0) // int(pattern.sum())
-    return np.repeat(pattern, times)
+
+def _error_beside_infinities(expected: Tensor, other: Tensor) -> float:
+    """Masks hold infinities: what is equal on both sides counts as no difference."""
+    difference = (expected - other).abs()
+    same = (expected == other) | (expected.isnan() & other.isnan())
+    worst = difference.masked_fill(same, 0.0).max()
+    scale = expected[expected.isfinite()].abs().max() if expected.isfinite().any() else worst
+    return float(worst / max(1.0, float(scale))) if not worst.isnan() else float("inf")

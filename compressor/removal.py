@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,42 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import PlanError
 from compressor.graphs import Graph, Rows
-from compressor.labelling import Known, Labelling, label
+from compressor.labelling import Known, Labelling, Stored, label
 from compressor.labels import Labels
+from compressor.overlaps import take
 from compressor.planning import keep_mask
 from compressor.rules import Value
-from compressor.rules.calls import Kept, Pinned, Rewrite
+from compressor.rules.calls import Dims
+from compressor.rules.rewrites import Kept, Picked, Pinned, Rewrite, Shifted
 from compressor.types import Analysis, Plan
 
 Mask = NDArray[np.bool_]
+aten = torch.ops.aten
+
+# Operators that divide, and the position of what is divided by.
+_DIVISIONS: Mapping[object, int] = {
+    aten.div.Tensor: 1,
+    aten.div_.Tensor: 1,
+    aten.div.Tensor_mode: 1,
+    aten.reciprocal.default: 0,
+    aten.rsqrt.default: 0,
+    aten.log.default: 0,
+}
+_REARRANGEMENTS = frozenset(
+    {
+        aten.view.default,
+        aten.reshape.default,
+        aten.unsqueeze.default,
+        aten.squeeze.dim,
+        aten.expand.default,
+        aten.permute.default,
+        aten.transpose.int,
+        aten.contiguous.default,
+        aten.clone.default,
+        aten.detach.default,
+        aten.to.dtype,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +95,25 @@ def remove(graph: Graph, analysis: Analysis, plan: Plan) -> Graph:
     """
     cut = lay(graph, analysis, plan)
     program = copy.deepcopy(graph.program.graph)
+    tensors = _slice_tensors(graph, cut)
     for node in list(program.nodes):
         for name, rewrite in cut.labelling.record.rewrites.get(node.name, {}).items():
             _rewrite_argument(node, name, rewrite, cut)
+        picked = cut.labelling.record.picks.get(node.name)
+        if picked is not None:
+            _pick_anew(node, picked, cut, tensors)
     kept = _kept_rows(cut)
     for node in program.nodes:
         node.meta["shape"] = _shrunk(
             node.meta.get("shape"), cut.labelling.nodes.get(node.name), cut
         )
-    return graph.rebuild(program, _slice_tensors(graph, cut), kept=kept)
+    return graph.rebuild(program, tensors, kept=kept)
 
 
 def mask(graph: Graph, analysis: Analysis, plan: Plan) -> Graph:
     """The same shapes with removed units zero: in every parameter and buffer, and where activations
     are summed against activations (there a unit may have become non-zero, as after a sigmoid).
+    Stored tensors that something is divided by are one there.
 
     Raises PlanError where the plan does not fit the graph.
     """
@@ -105,24 +139,67 @@ def _slice_tensors(graph: Graph, cut: Cut) -> dict[str, Tensor]:
             if rows is not None:
                 index = torch.from_numpy(np.flatnonzero(rows)).to(tensor.device)
                 tensor = tensor.index_select(dim, index)
-        for name in (item.name, *item.aliases):  # tied tensors stay tied
-            sliced[name] = sliced[item.name] if name != item.name else _like(tensors[name], tensor)
-    return sliced
+        _share(sliced, tensors, item, tensor)
+    return _with_views(sliced, tensors, cut, shrinks=cut)
 
 
 def _zero_tensors(graph: Graph, cut: Cut) -> dict[str, Tensor]:
     zeroed: dict[str, Tensor] = {}
     tensors = graph.tensors
+    divisors = set(_divisors(graph))
     for item in cut.labelling.stored:
         tensor = tensors[item.name].detach().clone()
+        nothing = 1 if divisors & {item.name, *item.aliases} else 0
         for dim, labels in enumerate(item.dims):
             rows = cut.rows(labels)
             if rows is not None:
                 gone = torch.from_numpy(np.flatnonzero(~rows)).to(tensor.device)
-                tensor.index_fill_(dim, gone, 0)
+                tensor.index_fill_(dim, gone, nothing)
+        _share(zeroed, tensors, item, tensor)
+    return _with_views(zeroed, tensors, cut, shrinks=None)
+
+
+def _divisors(graph: Graph) -> Iterator[str]:
+    """Stored tensors that are divided by, as they are or reshaped: zero is not neutral there."""
+    for node in graph.program.graph.nodes:
+        if node.target not in _DIVISIONS:
+            continue
+        found = node.args[_DIVISIONS[node.target]]
+        while isinstance(found, fx.Node) and found.target in _REARRANGEMENTS:
+            found = found.args[0]
+        if isinstance(found, fx.Node) and found.op == "get_attr":
+            yield str(found.target)
+
+
+def _share(
+    into: dict[str, Tensor], tensors: Mapping[str, Tensor], item: Stored, tensor: Tensor
+) -> None:
+    """The same tensor under all its names: tied tensors stay tied."""
+    for name in (item.name, *item.aliases):
+        into[name] = into[item.name] if name != item.name else _like(tensors[name], tensor)
+
+
+def _with_views(
+    made: dict[str, Tensor], tensors: Mapping[str, Tensor], cut: Cut, shrinks: Cut | None
+) -> dict[str, Tensor]:
+    """Views taken anew from what they view, so that they go on sharing its memory."""
+    stored = {item.name: item for item in cut.labelling.stored}
+    for item in stored.values():
+        if item.view is None:
+            continue
+        whole, window = item.view
+        dims = stored[whole].dims
+
+        def place(dim: int, row: int, dims: Dims = dims) -> int:
+            labels = dims[dim]
+            return row if shrinks is None or labels is None else shrinks.count(labels[:row])
+
+        view = take(made[whole], window, tuple(made[item.name].shape), place)
+        if isinstance(tensors[item.name], nn.Parameter):
+            view = nn.Parameter(view, requires_grad=tensors[item.name].requires_grad)
         for name in (item.name, *item.aliases):
-            zeroed[name] = zeroed[item.name] if name != item.name else _like(tensors[name], tensor)
-    return zeroed
+            made[name] = view
+    return made
 
 
 def _like(original: Tensor, tensor: Tensor) -> Tensor:
@@ -160,21 +237,30 @@ def _shrunk(shape: Any, known: Known | None, cut: Cut) -> Any:
 
 
 def argument_place(node: fx.Node, name: str) -> int:
-    """Position of an argument in the operator's schema."""
+    """Position of an argument in the operator's schema; "tensors.1" is in the list "tensors"."""
+    name = name.partition(".")[0]
     names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
     return names.index(name)
 
 
 def _get_argument(node: fx.Node, name: str) -> Any:
     place = argument_place(node, name)
+    whole, _, entry = name.partition(".")
     if place < len(node.args):
-        return node.args[place]
-    default = node.target._schema.arguments[place].default_value  # type: ignore[union-attr]
-    return node.kwargs.get(name, default)
+        given = node.args[place]
+    else:
+        default = node.target._schema.arguments[place].default_value  # type: ignore[union-attr]
+        given = node.kwargs.get(whole, default)
+    return given[int(entry)] if entry else given  # type: ignore[index]
 
 
 def _set_argument(node: fx.Node, name: str, value: Any) -> None:
     place = argument_place(node, name)
+    whole, _, entry = name.partition(".")
+    if entry:
+        values = list(_get_argument(node, whole))
+        values[int(entry)] = value
+        name, value = whole, values
     if place < len(node.args):
         node.update_arg(place, value)
     else:
@@ -193,10 +279,13 @@ def _rewritten(node: fx.Node, old: Any, rewrite: Rewrite, cut: Cut) -> Any:
         return old
     if isinstance(rewrite, Pinned):
         return rewrite.value
+    if isinstance(rewrite, Shifted):
+        return cut.count(rewrite.labels)
     if isinstance(rewrite, Kept):
         return _count(node, old, len(rewrite.labels), cut.count(rewrite.labels))
     parts = [
-        o if o == -1 else _rewritten(node, o, r, cut)  # an inferred size stays inferred
+        # an inferred size stays inferred
+        o if o == -1 and isinstance(r, Kept) else _rewritten(node, o, r, cut)
         for o, r in zip(old, rewrite, strict=True)
     ]
     return old if all(a is b for a, b in zip(parts, old, strict=True)) else parts
@@ -208,13 +297,62 @@ def _count(node: fx.Node, old: Any, before: int, after: int) -> Any:
         return old
     if not isinstance(old, fx.Node):
         return after
-    # a symbolic size that holds the dimension as a factor (batch x heads)
+    # a free size that holds the dimension as a factor (batch x heads): both counts hold it too
+    shared = gcd(before, after)
     with node.graph.inserting_before(node):
-        scaled = node.graph.call_function(operator.mul, (old, after))
+        scaled = node.graph.call_function(operator.mul, (old, after // shared))
         scaled.meta = {"shape": None, "where": "", "source": ""}
-        exact = node.graph.call_function(operator.floordiv, (scaled, before))
+        exact = node.graph.call_function(operator.floordiv, (scaled, before // shared))
         exact.meta = {"shape": after, "where": "", "source": ""}
     return exact
+
+
+def _pick_anew(node: fx.Node, picked: Picked, cut: Cut, tensors: dict[str, Tensor]) -> None:
+    """Rows picked by place, at their places among the kept rows."""
+    rows = cut.rows(picked.labels)
+    if rows is None:
+        return
+    places = (np.cumsum(rows) - 1)[picked.places[rows[picked.places]]]
+    if node.target is torch.ops.aten.slice.Tensor:
+        steps = np.unique(np.diff(places))
+        if len(places) and len(steps) <= 1:
+            step = int(steps[0]) if len(steps) else 1
+            bounds = int(places[0]), int(places[-1]) + 1, step
+            node.args, node.kwargs = (node.args[0], picked.dim, *bounds), {}
+            return
+        node.target = torch.ops.aten.index_select.default
+        node.args, node.kwargs = (node.args[0], picked.dim, None), {}
+    table = _new_table(node, places, tensors)
+    if node.target is torch.ops.aten.index_select.default:
+        old = node.args[2]
+        node.update_arg(2, table)
+    else:
+        entries = list(_get_argument(node, "indices"))
+        place = next(place for place, entry in enumerate(entries) if entry is not None)
+        old = entries[place]
+        _set_argument(node, f"indices.{place}", table)
+    _erase_unused(old)
+
+
+def _erase_unused(node: Any) -> None:
+    """Copies of a table that nobody reads any more; the table itself keeps its name and values."""
+    while isinstance(node, fx.Node) and node.op == "call_function" and not node.users:
+        above = node.all_input_nodes
+        node.graph.erase_node(node)
+        node = above[0] if above else None
+
+
+def _new_table(node: fx.Node, places: NDArray[np.int64], tensors: dict[str, Tensor]) -> fx.Node:
+    """A table of this node's own: others may read the one that it had."""
+    name = f"places_{node.name}"
+    while name in tensors:
+        name = f"{name}_again"
+    device = next(iter(tensors.values())).device
+    tensors[name] = torch.from_numpy(places).to(device)
+    with node.graph.inserting_before(node):
+        table = node.graph.get_attr(name)
+    table.meta = {"shape": (len(places),), "where": "", "source": ""}
+    return table
 
 
 def _gate_operand(
@@ -230,7 +368,7 @@ def _gate_operand(
         return
     shape = [1] * len(value.shape)
     shape[dim] = len(rows)
-    gate = f"gate_{node.name}_{name}_{dim}"
+    gate = f"gate_{node.name}_{name}_{dim}".replace(".", "_")
     tensors[gate] = torch.from_numpy(rows.astype(np.float32)).reshape(shape)
     with program.inserting_before(node):
         constant = program.get_attr(gate)

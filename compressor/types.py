@@ -44,6 +44,16 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One input tensor of the captured network."""
+
+    name: str
+    shape: tuple[int, ...]  # of the example it was captured with
+    dtype: str  # "float32"
+    free: tuple[int, ...]  # dimensions that may have another size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """Rows of one parameter (or buffer) dimension that belong to a group."""
 
@@ -117,6 +127,7 @@ class Analysis:
     prunable_parameters: float  # share of parameter elements in at least one group
     axes: tuple[Axis, ...]
     costs: tuple[CostTerm, ...]
+    inputs: tuple[Input, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +146,7 @@ class Budget:
     ``multiple_of``: wanted divisor of every group's kept width, relaxed where the budget needs it.
     ``keep_at_least``: floor of every group, a share of its units (never under one unit).
     ``smallest_group``: groups of fewer units are left alone (factors such as shuffle halves).
+    ``keep_whole``: groups that are left alone, by number or name (``*`` and ``?`` as in a shell).
     """
 
     sparsity: float
@@ -142,6 +154,7 @@ class Budget:
     multiple_of: int = 8
     keep_at_least: float = 0.1
     smallest_group: int = 8
+    keep_whole: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +191,7 @@ class Plan:
     before: Costs
     after: Costs
     warnings: tuple[str, ...] = ()
+    inputs: tuple[Input, ...] = ()  # so that a module can be captured again for this plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

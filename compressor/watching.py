@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from compressor.distillation import Progress
+if TYPE_CHECKING:
+    from compressor.distillation import Progress
 
 
 class Listener(Protocol):

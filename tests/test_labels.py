@@ -120,7 +120,11 @@ def _state(draw: st.DrawFn, scene: Scene) -> None:
     elif action == "reshape" and size in SHAPES:
         other = draw(st.sampled_from(same))
         old = (size, size)
-        new = draw(st.sampled_from([(size * size,), *((*s, size) for s in SHAPES[size])]))
+        shapes = [
+            *((*s, size) for s in SHAPES[size]),
+            *((size * s[0], *s[1:]) for s in SHAPES[size]),
+        ]
+        new = draw(st.sampled_from([(size * size,), *shapes]))
         dims = [labels, scene.pool[other]]
         parts = scene.units.reshape(dims, old, new, REASON)
         scene.reshaped.append((dims, old, parts, new))
@@ -238,6 +242,27 @@ def test_two_products_meet_factor_by_factor() -> None:
     assert sets(units, a) == sets(units, c)
     assert sets(units, b) == sets(units, d)
     assert all(sets(units, a))
+
+
+def test_shapes_with_a_common_refinement_keep_every_factor() -> None:
+    """(batch, heads x width) to (batch x heads, width), as torch's own attention has it."""
+    units = Units()
+    features = units.fresh(12)
+    rows, width = units.reshape((None, features), (5, 12), (15, 4), REASON)
+    assert [len(row) for row in sets(units, features)] == [2] * 12
+    assert sets(units, rows) == sets(units, rows)[:3] * 5
+    assert len(set(sets(units, rows))) == 3
+    assert len(set(sets(units, width))) == 4
+    back = units.reshape((rows, width), (15, 4), (5, 12), REASON)
+    assert back[0] is None or not units.resolve(back[0]).size
+    assert sets(units, back[1]) == sets(units, features)
+
+
+def test_a_labelled_dimension_of_size_one_does_not_vanish_in_a_reshape() -> None:
+    units = Units()
+    single, many = units.fresh(1), units.fresh(6)
+    units.reshape((single, many), (1, 6), (2, 3), REASON)
+    assert not units.resolve(single).size
 
 
 def test_splits_that_do_not_nest_tie_or_freeze_but_keep_every_element() -> None:

@@ -234,7 +234,7 @@ def test_predicted_shapes_are_the_actual_ones(name: str) -> None:
         nodes = tensor_nodes(graph)
         watched = graph.observe([node.name for node in nodes])
         with torch.no_grad():
-            _, values = watched(*ZOO[name].inputs(batch=graph.batch_hint))
+            _, values = watched(*zoo.at_hints(graph, ZOO[name].inputs()))
         assert {node.name: node.meta["shape"] for node in nodes} == {
             node.name: tuple(value.shape) for node, value in zip(nodes, values, strict=True)
         }

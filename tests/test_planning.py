@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -467,3 +468,20 @@ def test_spans_and_rows_are_inverse(rows: list[int]) -> None:
 
 def test_spans_join_neighbours() -> None:
     assert spans((0, 1, 2, 5)) == ((0, 3), (5, 6))
+
+
+@pytest.mark.parametrize("name", ["group1", "1", "gr*1"])
+def test_groups_asked_to_stay_whole_stay_whole(name: str) -> None:
+    analysis = chain()
+    made = plan(analysis, scored(analysis), Budget(sparsity=0.3, keep_whole=(name,)))
+    widths = [group.width == group.units for group in made.groups]
+    assert widths[1]
+    assert not all(widths)
+    with pytest.raises(BudgetError, match=f"{re.escape(name)} kept whole as asked"):
+        plan(analysis, scored(analysis), Budget(sparsity=0.99, keep_whole=(name,)))
+
+
+def test_a_name_that_fits_no_group_is_refused() -> None:
+    analysis = chain()
+    with pytest.raises(BudgetError, match="'grop1' fits no group"):
+        plan(analysis, scored(analysis), Budget(sparsity=0.3, keep_whole=("grop1",)))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.analysis import analyze
+from compressor.annotation import repeated
 from compressor.graphs import Graph
 from compressor.labels import Labels, Units
 from compressor.planning import empty_plan, plan_keeping
-from compressor.proof import fit_rows, prove
+from compressor.proof import prove
 from compressor.removal import remove
 from compressor.rules import Call, registry
 from compressor.types import Analysis, Plan, Proof
@@ -273,10 +274,17 @@ Pattern = Callable[[int], NDArray[np.bool_]]
 def test_rows_known_at_the_hint_fit_the_batch_that_runs(
     rows: Pattern,
 ) -> None:
-    inner, known = len(HEADS), rows(13)
-    assert np.array_equal(fit_rows(known, 13, size=2 * inner), rows(2))
-    assert np.array_equal(fit_rows(known, 13, kept=int(rows(2).sum())), rows(2))
-    assert fit_rows(known, 13, size=13 * inner) is known
+    known = rows(13)
+    assert np.array_equal(known[repeated(known, {13: 2})], rows(2))
+    assert np.array_equal(known[repeated(known, {13: 13})], known)
+    assert np.array_equal(HEADS[repeated(HEADS, {13: 2})], HEADS)
+
+
+def test_rows_of_two_free_sizes_fit_both() -> None:
+    known = np.repeat(np.tile(HEADS, 13), 17)
+    assert np.array_equal(known[repeated(known, {13: 2, 17: 6})], np.repeat(np.tile(HEADS, 2), 6))
+    known = np.tile(np.repeat(HEADS, 17), 13)
+    assert np.array_equal(known[repeated(known, {13: 1, 17: 3})], np.repeat(HEADS, 3))
 
 
 def test_a_specimen_is_not_trivially_zero() -> None:

@@ -19,25 +19,32 @@ from compressor.planning import plan
 from compressor.removal import remove
 from compressor.scoring import score
 from compressor.types import Analysis, Budget, Plan, Scores
-from tests import zoo_images, zoo_sequences
+from tests import zoo_images, zoo_operators, zoo_packed, zoo_sequences, zoo_text
 
 HALF = Budget(0.5, "params", 1, 0.1, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Specimen:
-    """``exact``: no norm, mean or softmax runs over units that can be removed."""
+    """``exact``: no norm, mean or softmax runs over units that can be removed.
+
+    ``masked``: a mask of the real tokens comes second; the first sample ends in two that are none.
+    """
 
     network: type[nn.Module]
     input_shape: tuple[int, ...]  # without the batch
     tokens: int = 0  # inputs are whole numbers below this; 0 for real inputs
     exact: bool = True
+    masked: bool = False
 
     def inputs(self, batch: int = 2, seed: int = 0) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(seed)
         shape = (batch, *self.input_shape)
         if self.tokens:
-            return (torch.randint(self.tokens, shape, generator=generator),)
+            tokens = torch.randint(self.tokens, shape, generator=generator)
+            mask = torch.ones_like(tokens)
+            mask[0, -2:] = 0
+            return (tokens, mask) if self.masked else (tokens,)
         return (torch.randn(shape, generator=generator),)
 
     def build(self, seed: int = 0) -> nn.Module:
@@ -74,7 +81,25 @@ ZOO = {
     "lstm": Specimen(zoo_sequences.Lstm, (5, 6)),
     "gru": Specimen(zoo_sequences.Gru, (5, 6)),
     "gated_mlp": Specimen(zoo_sequences.GatedMlp, (5, 6)),
+    "packed_heads": Specimen(zoo_packed.PackedHeads, (5, 6)),
+    "packed_in_heads": Specimen(zoo_packed.PackedInHeads, (5, 6)),
+    "packed_pair": Specimen(zoo_packed.PackedPair, (5, 6)),
+    "packed_maps": Specimen(zoo_packed.PackedMaps, PICTURE),
+    "masked_encoder": Specimen(zoo_text.MaskedEncoder, (6,), tokens=11, masked=True),
+    "rotary_decoder": Specimen(zoo_text.RotaryDecoder, (6,), tokens=11, exact=False),
     "layer_norm": Specimen(zoo_sequences.LayerNormStream, (5, 6), exact=False),
+    "interleaved_rotary": Specimen(zoo_operators.InterleavedRotary, (5, 6)),
+    "every_second": Specimen(zoo_operators.EverySecond, PICTURE),
+    "woven": Specimen(zoo_operators.Woven, (5, 6)),
+    "reordered": Specimen(zoo_operators.Reordered, PICTURE),
+    "rolled": Specimen(zoo_operators.Rolled, PICTURE),
+    "one_gate": Specimen(zoo_operators.OneGate, PICTURE),
+    "windows": Specimen(zoo_operators.Windows, PICTURE),
+    "summed_scores": Specimen(zoo_operators.SummedScores, (5, 6)),
+    "plain_recurrence": Specimen(zoo_operators.PlainRecurrence, (5, 6)),
+    "repeated": Specimen(zoo_operators.Repeated, PICTURE),
+    "periods": Specimen(zoo_operators.Periods, (5, 6)),
+    "spread": Specimen(zoo_operators.Spread, (5, 6), exact=False),
 }
 NAMES = tuple(ZOO)
 
@@ -102,6 +127,17 @@ def randomised(factory: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
 
 def captured(network: nn.Module, inputs: tuple[Tensor, ...], name: str = "") -> Graph:
     return capture(network.eval(), inputs, architecture=name)
+
+
+def at_hints(graph: Graph, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Inputs repeated until every free size is the prime that stands for it in shapes."""
+    nodes = graph.program.graph.find_nodes(op="placeholder")
+    found = []
+    for node, value in zip(nodes, inputs, strict=True):
+        for dim, size in enumerate(node.meta["shape"]):
+            value = value.index_select(dim, torch.arange(size) % value.shape[dim])
+        found.append(value)
+    return tuple(found)
 
 
 @cache
