@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 
 from compressor.analysis import analyze
-from compressor.building import capture_teacher
-from compressor.loading import load
+from compressor.loading import capture_teacher, load
 from compressor.planning import plan
 from compressor.proof import prove
 from compressor.removal import remove
