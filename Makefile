@@ -36,7 +36,7 @@ demo: $(STAMP) $(TEACHER)
 	  --sparsity 0.7 --minutes 2 --threads $(THREADS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(THREADS)
 
 # One stamp per file: a suite that was stopped goes on with the files that have not passed yet.
 # Real data are used where COMPRESSOR_DATA names their folder; with a GPU: make test-all MARKS=
