@@ -17,6 +17,7 @@ Modules, in the order a network passes through them:
     synthetic      pictures made or bundled
     augmentation   random crops, flips and shifts
     data           images in memory, and batches of them
+    refinements    where two shapes can be cut alike
     labels         the label algebra: which units an element depends on
     rules          how labels pass through each operator
     annotation     plain facts on every node, primes for free sizes

@@ -17,6 +17,8 @@ from compressor.bundles import take_bundles_apart
 
 aten = torch.ops.aten
 
+_SQUEEZES = (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims)
+
 # All take (value, number or size, dim); the sizes of the parts are in the node's shape.
 _SPLITS = (
     aten.chunk.default,
@@ -30,6 +32,7 @@ _SPLITS = (
 def canonicalise(graph: fx.Graph, free: Container[int]) -> None:
     """Apply every rewriting, in order; a second call changes nothing."""
     write_splits_alike(graph, free)
+    write_squeezes_alike(graph)
     take_bundles_apart(graph, free)
 
 
@@ -45,3 +48,21 @@ def write_splits_alike(graph: fx.Graph, free: Container[int]) -> None:
             continue  # along the batch or a sequence: sizes are not literal
         node.target = aten.split_with_sizes.default
         node.args, node.kwargs = (value, sizes, dim), {}
+
+
+def write_squeezes_alike(graph: fx.Graph) -> None:
+    """``squeeze`` names the dimensions of size one: another that is cut to one row must stay."""
+    for node in graph.nodes:
+        if node.target not in _SQUEEZES:
+            continue
+        value = node.args[0]
+        shape = value.meta["shape"]
+        given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", range(len(shape)))
+        wanted = [given] if isinstance(given, int) else list(given)
+        gone = [dim for dim in wanted if shape and shape[dim] == 1]
+        if gone:
+            node.target = aten.squeeze.dims if len(gone) > 1 else aten.squeeze.dim
+            node.args, node.kwargs = (value, gone if len(gone) > 1 else gone[0]), {}
+        else:
+            node.replace_all_uses_with(value)
+            graph.erase_node(node)

@@ -12,11 +12,12 @@ Soundness rule: whatever cannot be united exactly is frozen, never guessed.
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from compressor.refinements import blocks, common_cuts, factors_of
 
 Matrix = NDArray[np.int64]
 Labels = Matrix | None
@@ -319,73 +320,27 @@ class Units:
         merged; only shapes that do not nest are merged whole and split anew.
         """
         result: list[Labels] = [None] * len(new)
-        for i, j in _blocks(old, new):
+        for i, j in blocks(old, new):
             if i.stop - i.start == 1 and j.stop - j.start == 1:
                 result[j.start] = dims[i.start]
                 continue
-            cuts = _common_cuts(old[i], new[j])
+            cuts = common_cuts(old[i], new[j])
             if cuts is None:
                 merged = self.merge(dims[i], old[i])
                 result[j] = self.split(merged, new[j], reason)
                 continue
             parts: list[Labels] = []
-            for labels, sizes in zip(dims[i], _factors(old[i], cuts), strict=True):
+            for labels, sizes in zip(dims[i], factors_of(old[i], cuts), strict=True):
                 if len(sizes) > 1:
                     parts += self.split(labels, sizes, reason)
                 elif sizes:
                     parts.append(labels)
                 else:
                     self.freeze(labels, reason)  # a size of one: its only row may not go
-            for place, sizes in enumerate(_factors(new[j], cuts), start=j.start):
+            for place, sizes in enumerate(factors_of(new[j], cuts), start=j.start):
                 own, parts = parts[: len(sizes)], parts[len(sizes) :]
                 result[place] = self.merge(own, sizes)
         return tuple(result)
-
-
-def _blocks(old: Sequence[int], new: Sequence[int]) -> list[tuple[slice, slice]]:
-    """Cut both shapes into the smallest runs of equal product; ones stand alone where they can."""
-    blocks = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        i0, j0 = i, j
-        a = b = 1
-        if i < len(old) and j < len(new):
-            a, b, i, j = old[i], new[j], i + 1, j + 1
-        elif i < len(old):
-            a, i = old[i], i + 1
-        else:
-            b, j = new[j], j + 1
-        while a != b:
-            if a < b:
-                a, i = a * old[i], i + 1
-            else:
-                b, j = b * new[j], j + 1
-        blocks.append((slice(i0, i), slice(j0, j)))
-    return blocks
-
-
-def _common_cuts(old: Sequence[int], new: Sequence[int]) -> list[int] | None:
-    """Sizes of trailing blocks that refine both shapes, ascending from 1; None where none do."""
-    if 0 in (*old, *new):
-        return None
-    cuts = {1}
-    for sizes in (old, new):
-        cuts.update(itertools.accumulate(reversed(sizes), operator.mul))
-    ordered = sorted(cuts)
-    nested = all(high % low == 0 for low, high in itertools.pairwise(ordered))
-    return ordered if nested else None
-
-
-def _factors(sizes: Sequence[int], cuts: Sequence[int]) -> list[list[int]]:
-    """The refinement's factors of every dimension, outermost first; none for a size of one."""
-    found = []
-    stop = cuts[-1]
-    for size in sizes:
-        start = stop // size
-        own = [cut for cut in cuts if start <= cut <= stop]
-        found.append([high // low for low, high in itertools.pairwise(own)][::-1])
-        stop = start
-    return found
 
 
 def _partition(columns: Matrix) -> bytes:

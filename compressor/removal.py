@@ -369,10 +369,11 @@ def _gate_operand(
     shape = [1] * len(value.shape)
     shape[dim] = len(rows)
     gate = f"gate_{node.name}_{name}_{dim}".replace(".", "_")
-    tensors[gate] = torch.from_numpy(rows.astype(np.float32)).reshape(shape)
+    tensors[gate] = torch.from_numpy(~rows).reshape(shape)
     with program.inserting_before(node):
         constant = program.get_attr(gate)
         constant.meta = {"shape": tuple(shape), "where": "", "source": ""}
-        gated = program.call_function(torch.ops.aten.mul.Tensor, (operand, constant))
+        # filled, not multiplied: what is infinite or no number there must become zero too
+        gated = program.call_function(aten.masked_fill.Scalar, (operand, constant, 0))
         gated.meta = dict(operand.meta)
     _set_argument(node, name, gated)

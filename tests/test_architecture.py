@@ -21,7 +21,13 @@ PACKAGES = ("compressor", "export", "benchmarks")
 # Lower rows never import higher ones.  A name stands for the module and all that is below it; the
 # longest name that fits decides.
 ROWS = (
-    ("compressor.types", "compressor.errors", "compressor.labels", "compressor.costs"),
+    (
+        "compressor.types",
+        "compressor.errors",
+        "compressor.refinements",
+        "compressor.labels",
+        "compressor.costs",
+    ),
     ("compressor.rules", "compressor.planning", "compressor.ranking", "compressor.widths"),
     ("compressor",),  # the stages: all that is not named in another row
     ("compressor.recipes",),
@@ -44,6 +50,7 @@ TORCH_FREE = (
     "compressor",
     "compressor.types",
     "compressor.errors",
+    "compressor.refinements",
     "compressor.labels",
     "compressor.costs",
     "compressor.ranking",

@@ -98,6 +98,7 @@ ZOO = {
     "summed_scores": Specimen(zoo_operators.SummedScores, (5, 6)),
     "plain_recurrence": Specimen(zoo_operators.PlainRecurrence, (5, 6)),
     "repeated": Specimen(zoo_operators.Repeated, PICTURE),
+    "token_mixing": Specimen(zoo_operators.TokenMixing, (5, 6), exact=False),
     "periods": Specimen(zoo_operators.Periods, (5, 6)),
     "spread": Specimen(zoo_operators.Spread, (5, 6), exact=False),
 }

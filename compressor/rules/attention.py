@@ -49,8 +49,9 @@ def attention(call: Call) -> Dims:
     contract(call, ("value", value, rank - 2), ("key", key, rank - 2))
     call.inexact(key.dims[-2])
     if mask is not None:
-        for dim in (-1, -2):
-            call.freeze(mask.dims[dim], "is a position of an attention mask")
+        for dim, places in ((-2, query.dims[-2]), (-1, key.dims[-2])):
+            if mask.shape[dim] > 1:
+                call.unify(mask.dims[dim], places, "is a position of an attention mask")
     width = query.shape[-1]
     if query.dims[-1] is not None and call.arguments.get("scale") is None:
         call.pin("scale", width**-0.5)

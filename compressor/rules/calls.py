@@ -176,9 +176,14 @@ class Call:
             self.units.freeze(labels, self.reason(text))
 
     def fix(self, *dims: Labels) -> None:
-        """Kernel and space dimensions: always kept, nothing worth reporting."""
+        """Dimensions of a kernel or a table: always kept, nothing worth reporting."""
         for labels in dims:
             self.units.freeze(labels, FIXED)
+
+    def fix_places(self, *dims: Labels) -> None:
+        """Dimensions of space; units are there only where a network turns channels into places."""
+        for labels in dims:
+            self.freeze(labels, "is a position in space")
 
     def split(self, labels: Labels, sizes: Sequence[int]) -> tuple[Labels, ...]:
         if labels is None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from compressor.rules.calls import Call, Dims, UnsupportedCallError, Value
+from collections.abc import Iterator
+
+from compressor.labels import Labels
+from compressor.rules.calls import Argument, Call, Dims, UnsupportedCallError, Value
 from compressor.rules.contractions import contract
 from compressor.rules.registry import rule
 from compressor.rules.rewrites import Kept
@@ -36,11 +39,32 @@ def convolution(call: Call) -> Dims:
             call.rewrite("groups", Kept(out_group))
     if bias is not None:
         call.unify(weight.dims[0], bias.dims[0])
-    space = [(size, None) for size in (*weight.shape[2:], *call.shape[2:])]
+    places = tuple(_places(call, value, weight))
+    sizes = zip(call.shape[2:], places, strict=True)
+    kernel = [(size, None) for size in weight.shape[2:]]
     batch = value.size_and_labels(0)
-    call.work(batch, weight.size_and_labels(0), weight.size_and_labels(1), *space)
-    call.fix(*value.dims[2:])
-    return (value.dims[0], weight.dims[0], *([None] * (len(call.shape) - 2)))
+    call.work(batch, weight.size_and_labels(0), weight.size_and_labels(1), *kernel, *sizes)
+    return (value.dims[0], weight.dims[0], *places)
+
+
+def _places(call: Call, value: Value, weight: Value) -> Iterator[Labels]:
+    """What the kernel slides over stays; a kernel of one that takes every place leaves it alone."""
+    rank = len(weight.shape) - 2
+    padding = call.arguments["padding"]
+    added = (0,) * rank if padding == "valid" else _each(padding, rank)
+    strides = _each(call.arguments["stride"], rank)
+    for place in range(rank):
+        if (weight.shape[2 + place], strides[place], added[place]) == (1, 1, 0):
+            yield value.dims[2 + place]
+        else:
+            call.fix_places(value.dims[2 + place])
+            yield None
+
+
+def _each(given: Argument, rank: int) -> tuple[Argument, ...]:
+    """One entry per dimension of space; one alone is for all."""
+    entries = tuple(given) if isinstance(given, tuple | list) else (given,)
+    return entries * rank if len(entries) == 1 else entries
 
 
 @rule("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d")
@@ -64,7 +88,7 @@ def transposed_convolution(call: Call) -> Dims:
     call.work(
         value.size_and_labels(0), weight.size_and_labels(0), weight.size_and_labels(1), *space
     )
-    call.fix(*value.dims[2:])
+    call.fix_places(*value.dims[2:])
     return (value.dims[0], channels, *([None] * (len(call.shape) - 2)))
 
 

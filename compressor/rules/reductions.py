@@ -13,7 +13,7 @@ def _reduced(call: Call, value: Value, name: str = "dim") -> tuple[int, ...]:
     wanted = call.arguments.get(name)
     if wanted is None or wanted == ():
         return tuple(range(len(value.shape)))
-    return tuple(dim % len(value.shape) for dim in call.integers(name))
+    return tuple(dim % len(value.shape) for dim in call.integers(name) if value.shape)
 
 
 def remaining(call: Call, value: Value, dims: tuple[int, ...]) -> Dims:
@@ -144,5 +144,6 @@ def two_statistics(call: Call) -> tuple[Dims, ...]:
 )
 def softmax(call: Call) -> Dims:
     value = call.operands[0]
-    call.inexact(value.dims[call.dim("dim", value)])
+    if value.dims:
+        call.inexact(value.dims[call.dim("dim", value)])
     return value.dims

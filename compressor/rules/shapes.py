@@ -89,7 +89,7 @@ def pixel_shuffle(call: Call) -> Dims:
     channels, *offsets = call.split(value.dims[-3], sizes)
     for labels in offsets:
         call.freeze(labels, "becomes a position in space")
-    call.fix(*value.dims[-2:])
+    call.fix_places(*value.dims[-2:])
     return (*value.dims[:-3], channels, None, None)
 
 
@@ -97,7 +97,7 @@ def pixel_shuffle(call: Call) -> Dims:
 def pixel_unshuffle(call: Call) -> Dims:
     value = call.value("self")
     factor = call.integer("downscale_factor")
-    call.fix(*value.dims[-2:])
+    call.fix_places(*value.dims[-2:])
     sizes = (value.shape[-3], factor, factor)
     channels = call.units.merge((value.dims[-3], None, None), sizes)
     return (*value.dims[:-3], channels, None, None)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from compressor.rules.calls import Call, Dims
 from compressor.rules.registry import rule
+from compressor.rules.rewrites import kept
 
 
 def _passed(call: Call, rank: int) -> Dims:
     value = call.operands[0]
     outer = len(value.shape) - rank
-    for labels in value.dims[outer:]:
-        call.freeze(labels, "is a position in space")
+    call.fix_places(*value.dims[outer:])
     return (*value.dims[:outer], *([None] * rank))
 
 
@@ -80,6 +80,7 @@ def affine_grid(call: Call) -> Dims:
     theta = call.value("theta")
     for labels in theta.dims[1:]:
         call.freeze(labels, "is a matrix that moves places")
+    call.rewrite("size", (kept(theta.dims[0]), *([None] * (len(call.shape) - 1))))
     return (theta.dims[0], *([None] * (len(call.shape) - 1)))
 
 
