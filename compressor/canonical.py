@@ -61,8 +61,8 @@ def write_squeezes_alike(graph: fx.Graph) -> None:
         wanted = [given] if isinstance(given, int) else list(given)
         gone = [dim for dim in wanted if shape and shape[dim] == 1]
         if gone:
-            node.target = aten.squeeze.dims if len(gone) > 1 else aten.squeeze.dim
-            node.args, node.kwargs = (value, gone if len(gone) > 1 else gone[0]), {}
+            node.target = aten.squeeze.dims
+            node.args, node.kwargs = (value, gone), {}
         else:
             node.replace_all_uses_with(value)
             graph.erase_node(node)

@@ -18,6 +18,7 @@ import json
 import signal
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -41,7 +42,7 @@ ENOUGH, AT_MOST = 3, 30  # networks: once something has shown; on which somethin
 RULES, TELLING = "compressor.rules", "Record.told"  # the latter is called by the analysis
 CORE = ("labels", "labelling", "analysis", "removal", "proof", "stepping", "annotation")
 
-Outcome = Literal["raised", "proof", "law", "imprecise", "told", "survived", "senseless"]
+Outcome = Literal["raised", "proof", "law", "imprecise", "told", "survived", "senseless", "begun"]
 CAUGHT: tuple[Outcome, ...] = ("raised", "proof", "law", "imprecise", "told")
 
 
@@ -158,24 +159,39 @@ def _says_otherwise(name: str, mutant: Mutant) -> bool:
 def run(chosen: Sequence[Mutant], seed: int, kept: Path | None = None) -> Iterator[Result]:
     """Judge them in order; results are appended to ``kept`` and taken from there.
 
-    What was caught stays caught when networks are added; what was not is tried again.
+    What was caught stays caught when networks are added; what was not is tried again.  A mutant
+    with which the process died twice (memory written where it should not be) has been caught.
     """
     known: dict[tuple[str, str], Result] = {}
+    begun: Counter[tuple[str, str]] = Counter()
     if kept is not None and kept.exists():
         for line in kept.read_text(encoding="utf-8").splitlines():
             result = Result(**json.loads(line))
-            known[result.name, result.source] = result
+            if result.outcome == "begun":
+                begun[result.name, result.source] += 1
+            else:
+                known[result.name, result.source] = result
     for mutant in chosen:
         source, attackers = _hash(Path(mutant.code.co_filename)), _hash(*_attackers())
         found = known.get((mutant.name, source))
         if found is not None and (found.outcome != "survived" or found.attackers == attackers):
             yield found
             continue
-        result = replace(judge(mutant, seed), source=source, attackers=attackers)
-        if kept is not None:
-            with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(result)) + "\n")
+        result = Result(mutant.name, mutant.kind, "begun", 0, "", source, attackers)
+        _append(kept, result)
+        if found is None and begun[mutant.name, source] > 1:
+            result = replace(result, outcome="raised", text="the process died, twice")
+        else:
+            judged = judge(mutant, seed)
+            result = replace(judged, source=source, attackers=attackers)
+        _append(kept, result)
         yield result
+
+
+def _append(kept: Path | None, result: Result) -> None:
+    if kept is not None:
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
 
 
 def results_file(seed: int) -> Path:
