@@ -202,7 +202,7 @@ class Proof:
     max_relative_error: float
     tolerance: float
     nodes_compared: int
-    moved: float  # largest relative change of the output against the unpruned teacher
+    moved: float  # largest relative change of the output against the unpruned teacher, in float32
     exact_groups: int
     inexact_groups: int
     exact_error: float  # largest error over nodes that no inexact group reaches

@@ -209,7 +209,7 @@ def test_groups_that_stay_whole_are_not_counted_and_nothing_moves() -> None:
     proof = prove(graph, remove(graph, analysis, nothing), analysis, nothing)
     assert proof.passed
     assert (proof.exact_groups, proof.inexact_groups, proof.inexact_nodes) == (0, 0, 0)
-    assert proof.moved == 0.0
+    assert proof.moved < 1e-5  # of float32
 
 
 def test_a_layer_norm_is_only_equal_when_restricted(monkeypatch: pytest.MonkeyPatch) -> None:

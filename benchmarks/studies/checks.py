@@ -108,6 +108,28 @@ def run_at_other_batches(student: Graph, network: Network) -> tuple[int, ...]:
     return (1, BATCH)
 
 
+def run_at_another_length(student: Graph, network: Network) -> tuple[int, ...]:
+    """Run with every free length halved; returns the lengths, none where only the batch is free.
+
+    Raises CheckError where the answers are not finite.
+    """
+    given = inputs(network, batch=BATCH, seed=3)
+    named = dict(zip(student.input_names, given.args, strict=False)) | given.kwargs
+    lengths: list[int] = []
+    for node in student.program.graph.find_nodes(op="placeholder"):
+        for dim in node.meta.get("free", ())[1:]:  # the batch is the first
+            length = max(2, named[node.name].shape[dim] // 2)
+            named[node.name] = named[node.name].narrow(dim, 0, length)
+            lengths.append(length)
+    if not lengths:
+        return ()
+    with torch.no_grad():
+        answers = _answers(student(**named))
+    if not all(bool(torch.isfinite(answer).all()) for answer in answers):
+        raise CheckError(f"an answer at length {lengths[0]} is not finite")
+    return tuple(dict.fromkeys(lengths))
+
+
 def _samples(given: Inputs) -> list[Inputs]:
     return [
         Inputs(

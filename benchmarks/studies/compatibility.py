@@ -48,7 +48,10 @@ _LIBRARIES = ["torch", "torchvision", "timm", "torch_pruning"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of one process: seconds on the wall, resident memory, threads."""
+    """Of one process: seconds of the processor, resident memory, threads.
+
+    Ten times the seconds on the wall are the end for a process that waits for something.
+    """
 
     seconds: float
     gib: float
@@ -112,9 +115,10 @@ def _process(trial: str, network: Network, folder: Path, limits: Limits) -> str:
     try:
         while process.is_alive():
             process.join(POLL_S)
-            if time.perf_counter() - started > limits.seconds:
+            worked, gib = _used(resident)
+            if max(worked, 0.1 * (time.perf_counter() - started)) > limits.seconds:
                 return f"stopped after {limits.seconds:g} s"
-            if _resident_gib(resident) > limits.gib:
+            if gib > limits.gib:
                 return f"stopped above {limits.gib:g} GiB of memory"
     finally:
         process.kill()
@@ -132,11 +136,13 @@ def _run(trial: str, name: str, folder: Path, threads: int) -> None:
     print(f"{trial.rpartition('.')[2]:6} {done.told}", flush=True)
 
 
-def _resident_gib(process: psutil.Process) -> float:
+def _used(process: psutil.Process) -> tuple[float, float]:
+    """Seconds of the processor so far, and resident GiB."""
     try:
-        return float(process.memory_info().rss) / 2**30
+        times = process.cpu_times()
+        return times.user + times.system, process.memory_info().rss / 2**30
     except psutil.Error:  # it has just ended
-        return 0.0
+        return 0.0, 0.0
 
 
 def _close(network: Network, folder: Path, ended: str) -> None:

@@ -54,11 +54,12 @@ norm, mean or softmax runs over the units, and the proof is of the network restr
 ones). *Kept outer x inner* is the mean share of units kept where one dimension is cut in two
 ways: heads or groups, and the width within each. torch-pruning runs with its default settings
 (magnitude importance, half of every layer, the last classifier left alone, no head counts or
-other hints, 60 s); *runs* says that the pruned network's forward runs, not that it is right.
+other hints, 60 s of the processor); *runs* says that the pruned network's forward runs, not that it
+is right.
 """
 HEADER = (
     "| network | M params | nodes | result | prunable | cut | groups exact + inexact | error "
-    "| extreme | batches | trains | kept outer x inner | capture s | analysis s | proof s "
+    "| extreme | batches; lengths | trains | kept outer x inner | capture s | analysis s | proof s "
     "| load to proof s | GiB | torch-pruning | its s |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
@@ -233,7 +234,7 @@ def _ours(trial: Trial) -> list[str]:
         "" if trial.prunable is None else _percent(trial.prunable),
         *_cut(trial.half),
         "" if trial.extreme is None else ("yes" if trial.extreme.passed else "**no**"),
-        ", ".join(str(batch) for batch in trial.batches),
+        "; ".join(", ".join(map(str, sizes)) for sizes in (trial.batches, trial.lengths) if sizes),
         "yes" if trial.trained else "",
         _factors(trial),
         *("" if value is None else f"{value:.2f}" for value in seconds),

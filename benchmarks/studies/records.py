@@ -65,6 +65,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     half: Cut | None = None
     extreme: Cut | None = None
     batches: tuple[int, ...] = ()  # batch sizes the student ran at, each as part of a larger one
+    lengths: tuple[int, ...] = ()  # other lengths it ran at, where the length is free
     trained: bool = False
     without_gradient: int = 0  # trainable tensors that one step's gradient did not reach
     factors: Factors | None = None

@@ -20,6 +20,7 @@ from benchmarks.studies.checks import (
     CheckError,
     factors,
     half_plan,
+    run_at_another_length,
     run_at_other_batches,
     train_a_step,
 )
@@ -82,7 +83,10 @@ def run(network: Network, folder: Path) -> Trial:
         graph, analysis, student = _cut_by_half(network, progress)
         with _going_on(progress), progress.stage("batches"):
             batches = run_at_other_batches(student, network)
-            progress.record = msgspec.structs.replace(progress.record, batches=batches)
+            lengths = run_at_another_length(student, network)
+            progress.record = msgspec.structs.replace(
+                progress.record, batches=batches, lengths=lengths
+            )
         with _going_on(progress), progress.stage("training"):
             missed = train_a_step(student, network)
             progress.record = msgspec.structs.replace(
@@ -161,7 +165,7 @@ def _carry_out(
 def _told(proof: Proof, chosen: Plan, asked: str, progress: Progress) -> Cut:
     if not proof.passed:
         progress.fail("wrong", proof.first_wrong or "the proof failed")
-    elif not np.isfinite(proof.moved) or proof.moved < 1e-9:
+    elif not np.isfinite(proof.moved) or proof.moved < 1e-5:
         progress.fail("defect", f"the output moved by {proof.moved:.1g}: the proof shows nothing")
     return Cut(
         asked=asked,

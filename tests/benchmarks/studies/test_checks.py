@@ -8,15 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.studies import checks
 from benchmarks.studies.checks import (
     CheckError,
     factors,
     floor_plan,
     half_plan,
+    run_at_another_length,
     run_at_other_batches,
     train_a_step,
 )
-from benchmarks.studies.networks import Network
+from benchmarks.studies.networks import Network, find
+from benchmarks.studies.networks.building import Inputs
 from compressor.errors import BudgetError
 from compressor.planning import plan
 from compressor.types import Analysis, Budget, Plan, Scores
@@ -125,3 +128,16 @@ def test_a_step_counts_what_the_gradient_does_not_reach(row: Network) -> None:
     network = Lone(lambda x: x)
     network.idle = nn.Parameter(torch.ones(3))
     assert train_a_step(network, row) == 1  # type: ignore[arg-type]
+
+
+def test_a_text_network_runs_at_half_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, row = zoo.graph("rotary_decoder"), find("transformers:LlamaForCausalLM")
+    assert all(len(free) == 2 for free in graph.free)
+    given = Inputs(args=tuple(x.repeat(3, 1)[:3] for x in graph.example_inputs), kwargs={})
+    monkeypatch.setattr(checks, "inputs", lambda *_, **__: given)
+    assert run_at_another_length(graph, row) == (graph.example_inputs[0].shape[1] // 2,)
+
+
+def test_a_picture_network_has_one_length() -> None:
+    row = find("torchvision:squeezenet1_1")
+    assert run_at_another_length(zoo.graph("chain"), row) == ()
