@@ -32,7 +32,13 @@ Modules, in the order a network passes through them:
     stored         what a graph stores, with its units
     labelling      one pass of the rules over a graph
     analysis       groups, frozen dimensions with reasons, cost terms
+    stepping       a graph executed node by node
+    equations      linear layers as systems of equations
+    successors     what follows a layer before anything non-linear
     scoring        a number per unit
+    readers        who reads a group's units, and what they read
+    elimination    the order in which units go, readers refitted
+    criteria       what readers lose
     costs          what a choice of kept units costs
     ranking        the order in which units go
     widths         how many units each group keeps
@@ -46,13 +52,14 @@ Modules, in the order a network passes through them:
     tables         answers as lines of text
     drawing        the picture of a network by depth
     removal        mask and remove
-    stepping       a graph executed node by node
     proof          masked teacher and student, node by node
+    evaluation     accuracy and agreement
+    sensitivity    what groups are worth, measured on the output
     layers         torch.nn layers made narrower in place
     attentions     what attention classes call their sizes
     equality       a module and a graph give the same outputs
     shrinking      a plan applied to the user's own class
-    evaluation     accuracy and agreement
+    moments        least squares for rows that are never held at once
     reconstruction  layers refitted in closed form
     refitting      repair: values refitted without gradients
     objectives     what training minimises
@@ -63,6 +70,7 @@ Modules, in the order a network passes through them:
     acceleration   which precision and layout trains fastest
     training       one training step on accelerate
     distillation   the training loop
+    choosing       ways to plan, one tried against another
     recipes        named tuples of phases
     watching       who watches a build, seconds by stage
     recovery       repair and training of a cut student, measured

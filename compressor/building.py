@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor
 
 from compressor.analysis import analyze
+from compressor.choosing import choose
 from compressor.data import ImageData, Images, batches, open_data
 from compressor.errors import DataError, DefectError, ProofError
 from compressor.graphs import Graph
@@ -28,10 +28,10 @@ from compressor.loading import Teacher, capture_teacher
 from compressor.pacing import Deadline, Epochs
 from compressor.proof import prove
 from compressor.recipes import Distill, Prune, Recipe, prune_then_distill
-from compressor.recovery import LARGE_IMAGE, Trail, evaluation_images, recover
+from compressor.recovery import Trail, evaluation_images, recover, sample_of, usual_sample
 from compressor.removal import remove
 from compressor.runs import Run, open_run
-from compressor.scoring import score
+from compressor.scoring import Batch
 from compressor.types import Analysis, Budget, Plan, Proof
 from compressor.watching import Listener, Silent, Stopwatch
 
@@ -41,6 +41,7 @@ EVALUATION_ONLY = (
     "inside attention, auxiliary heads) is not in it"
 )
 PARITY_SAMPLES = 8  # batches of 1, 2 and 5
+DEFAULT_LENGTH = Deadline(600.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,10 @@ class Prepared:
 
     graph: Graph
     data: ImageData
+    sample: tuple[Batch, ...]  # of training images, for scoring and repair
     analysis: Analysis
     plan: Plan
+    note: str  # how units were chosen
 
 
 def build(
@@ -61,7 +64,8 @@ def build(
     recipe: Recipe | None = None,
     budget: Budget,
     out: Path | str | None = None,
-    length: Deadline | Epochs | None = None,
+    length: Deadline | Epochs | None = DEFAULT_LENGTH,
+    sample: int | None = None,
     seed: int = 0,
     device: str = "cpu",
     threads: int = 0,
@@ -75,25 +79,34 @@ def build(
     """Build the student of ``teacher`` and all that shows what it is; returns the run folder.
 
     ``data``: an image folder, "digits" or "synthetic"; ``test``: a folder of its own.  ``length``
-    defaults to a deadline of ten minutes.  ``threads`` 0 leaves torch's own number.  A folder that
-    holds this very run is continued, or returned at once when complete.
+    None: no training.  ``sample``: training images that scoring and repair may see.  ``threads`` 0
+    leaves torch's own number.  A folder that holds this very run is continued, or returned at once
+    when complete.
 
     Raises InputError kinds before anything is written; ProofError and ParityError name defects.
     """
     recipe = recipe or prune_then_distill()
-    length = length or Deadline(600.0)
     watch = stopwatch or Stopwatch()
     listener = listener or Silent()
     folder = Path(out) if out is not None else default_folder(teacher, budget)
     run = open_run(
         folder,
-        _inputs(teacher, data, test, recipe, budget, length, seed, device, opset),
+        _inputs(teacher, data, test, recipe, budget, length, sample, seed, device, opset),
         restart=restart,
     )
     if run.complete:
         return folder
     prepared = prepare(
-        teacher, data, test, recipe, budget, seed=seed, listener=listener, watch=watch
+        teacher,
+        data,
+        test,
+        recipe,
+        budget,
+        sample=sample,
+        seed=seed,
+        device=device,
+        listener=listener,
+        watch=watch,
     )
     run.begin()
     run.write("analysis.json", prepared.analysis)
@@ -108,6 +121,7 @@ def build(
             prepared.graph,
             cut,
             prepared.data,
+            prepared.sample,
             recipe,
             length=length,
             seed=seed,
@@ -155,7 +169,9 @@ def prepare(
     recipe: Recipe,
     budget: Budget,
     *,
+    sample: int | None = None,
     seed: int,
+    device: str = "cpu",
     listener: Listener,
     watch: Stopwatch,
 ) -> Prepared:
@@ -182,9 +198,19 @@ def prepare(
     with watch.timed("plan"):
         listener.stage("score and plan")
         pruning = next(phase for phase in recipe.phases if isinstance(phase, Prune))
-        scores = score(graph, analysis, pruning.criterion, _scoring_batches(opened, seed))
-        plan = pruning.allocation(analysis, scores, budget)
-    return Prepared(graph=graph, data=opened, analysis=analysis, plan=plan)
+        seen = tuple(sample_of(opened, sample or usual_sample(opened), seed))
+        placed = graph if device == "cpu" else graph.copy().to(device)
+        there = [(x.to(device), None if y is None else y.to(device)) for x, y in seen]
+        chosen = choose(placed, analysis, budget, pruning.ways, there)
+    listener.note(chosen.note)
+    return Prepared(
+        graph=graph,
+        data=opened,
+        sample=seen,
+        analysis=analysis,
+        plan=chosen.plan,
+        note=chosen.note,
+    )
 
 
 def output_size(graph: Graph) -> int | None:
@@ -193,15 +219,6 @@ def output_size(graph: Graph) -> int | None:
     first = output.all_input_nodes[0] if output.all_input_nodes else None
     shape = first.meta.get("shape") if first is not None else None
     return int(shape[1]) if isinstance(shape, tuple) and len(shape) == 2 else None
-
-
-def _scoring_batches(data: ImageData, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """A few shuffled batches, without augmentation; read only by criteria that need data."""
-    generator = torch.Generator().manual_seed(seed)
-    size = 16 if max(data.preprocessing.crop) >= LARGE_IMAGE else 64
-    images = data.train if data.train_with_labels else replace(data.train, labels=None)
-    stream = batches(images, data.preprocessing, size, generator=generator)
-    return (batch for _, batch in zip(range(16), stream, strict=False))
 
 
 # -- removal and proof -------------------------------------------------------------------------
@@ -390,7 +407,7 @@ def _choices(recipe: Recipe, budget: Budget, plan: Plan, trail: Trail) -> dict[s
 def _notes(teacher: Teacher, prepared: Prepared, trail: Trail) -> list[str]:
     origin = f"preprocessing: {teacher.preprocessing.origin}"
     captured = (EVALUATION_ONLY, *prepared.graph.notes)
-    return [*teacher.notes, origin, *captured, *prepared.data.notes, *trail.notes]
+    return [*teacher.notes, origin, *captured, *prepared.data.notes, prepared.note, *trail.notes]
 
 
 def _environment(threads: int) -> dict[str, Any]:
@@ -431,7 +448,8 @@ def _inputs(
     test: str | None,
     recipe: Recipe,
     budget: Budget,
-    length: Deadline | Epochs,
+    length: Deadline | Epochs | None,
+    sample: int | None,
     seed: int,
     device: str,
     opset: int | None,
@@ -447,11 +465,11 @@ def _inputs(
         "test": data_identity(test) if test else None,
         "recipe": recipe.name,
         "form": recipe.form,
-        "criterion": [getattr(phase.criterion, "__name__", "") for phase in pruning],
-        "allocation": [phase.allocation.__name__ for phase in pruning],
+        "ways": [way.name for phase in pruning for way in phase.ways],
+        "sample": sample,
         "feature_weight": [p.feature_weight for p in recipe.phases if isinstance(p, Distill)],
         "budget": _plain(budget),
-        "length": {type(length).__name__.lower(): _plain(length)},
+        "length": {type(length).__name__.lower(): _plain(length)} if length else None,
         "seed": seed,
         "device": device,
         "opset": opset,

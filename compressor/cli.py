@@ -32,6 +32,7 @@ from compressor.options import (
     MultipleOf,
     Of,
     RecipeName,
+    RepairImages,
     Seed,
     SmallestGroup,
     Sparsity,
@@ -42,9 +43,9 @@ from compressor.options import (
     TrustPickle,
     budget_of,
     device_of,
-    fitting_criterion,
     length,
     numbers,
+    sample_of,
     set_threads,
 )
 
@@ -72,13 +73,16 @@ def build(
     test: TestFolder = None,
     of: Of = "params",
     recipe: RecipeName = "prune-then-distill",
-    criterion: CriterionName = None,
-    allocation: AllocationName = "global",
+    criterion: CriterionName = "auto",
+    allocation: AllocationName = None,
+    repair_images: RepairImages = None,
     feature_weight: Annotated[
         float, typer.Option(help="of the distance on kept units in the training loss")
     ] = 0.0,
     minutes: Annotated[float | None, typer.Option(help="of training; 10 by default")] = None,
-    epochs: Annotated[int | None, typer.Option(help="of training, in place of --minutes")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="of training, in place of --minutes; 0: none")
+    ] = None,
     mean: Mean = None,
     std: Std = None,
     image_size: ImageSize = None,
@@ -109,8 +113,8 @@ def build(
         raise OptionError(f"--precision {precision}: only fp32 is built so far")
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     lasting = length(minutes, epochs)
-    scored = criterion or fitting_criterion(data)
-    chosen = find_recipe(recipe, scored, allocation, feature_weight)
+    chosen = find_recipe(recipe, criterion, allocation, feature_weight)
+    sample = sample_of(repair_images)
     place = device_of(device)
     set_threads(threads)
     watch = Stopwatch()
@@ -127,6 +131,7 @@ def build(
             budget=budget,
             out=Path(out) if out is not None else None,
             length=lasting,
+            sample=sample,
             seed=seed,
             device=place,
             threads=threads,
@@ -193,8 +198,8 @@ def plan(
     data: Data = "synthetic",
     of: Of = "params",
     recipe: RecipeName = "prune-then-distill",
-    criterion: CriterionName = None,
-    allocation: AllocationName = "global",
+    criterion: CriterionName = "auto",
+    allocation: AllocationName = None,
     mean: Mean = None,
     std: Std = None,
     image_size: ImageSize = None,
@@ -216,7 +221,7 @@ def plan(
     from compressor.recipes import find_recipe
     from compressor.watching import Silent, Stopwatch
 
-    chosen = find_recipe(recipe, criterion or fitting_criterion(data), allocation)
+    chosen = find_recipe(recipe, criterion, allocation)
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     watch = Stopwatch()
     loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)

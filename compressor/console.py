@@ -36,7 +36,7 @@ class Console:
         self._told = 0
 
     @contextmanager
-    def watching(self, length: Deadline | Epochs) -> Iterator[None]:
+    def watching(self, length: Deadline | Epochs | None) -> Iterator[None]:
         """Show a training bar for as long as the build runs."""
         self._length = length
         try:
@@ -53,6 +53,11 @@ class Console:
     def note(self, text: str) -> None:
         self._terminal.print(f"  {text}", markup=False)
 
+    def working(self, done_share: float) -> None:
+        """Redraw the bar of a stage that is not training; nothing where there is no terminal."""
+        if self._terminal.is_terminal:
+            self._draw("working", f"{100 * done_share:.0f} %", done_share)
+
     def training(self, progress: Progress) -> None:
         """Redraw the bar; where there is no terminal, print a line at every tenth."""
         line = (
@@ -65,14 +70,17 @@ class Console:
                 self._told = tenth
                 self.note(f"{10 * tenth:3d} %  {line}")
             return
+        self._draw("training", line, progress.done_share)
+
+    def _draw(self, what: str, line: str, done_share: float) -> None:
         if self._bar is None:
             self._bar = Bar(
-                TextColumn("  training"), BarColumn(), TextColumn("{task.description}"),
+                TextColumn(f"  {what}"), BarColumn(), TextColumn("{task.description}"),
                 console=self._terminal, transient=True,
             )  # fmt: skip
             self._bar.start()
             self._task = self._bar.add_task(line, total=1.0)
-        self._bar.update(self._task, completed=progress.done_share, description=line)
+        self._bar.update(self._task, completed=done_share, description=line)
 
     def _close_bar(self) -> None:
         if self._bar is not None:

@@ -6,7 +6,7 @@ nothing of training or of files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,6 +90,17 @@ def agreement(logits_a: Tensor, logits_b: Tensor) -> float:
     """Share of samples on which both choose the same class."""
     _same_count(logits_a, logits_b)
     return float((logits_a.argmax(-1).cpu() == logits_b.argmax(-1).cpu()).double().mean())
+
+
+def distance(graph: Graph, teacher: Graph, batches: Iterable[Tensor]) -> float:
+    """Squared distance of the outputs, relative to the variance of the teacher's."""
+    apart = spread = 0.0
+    with torch.no_grad():
+        for inputs in batches:
+            wanted = logits_of(teacher(inputs)).double()
+            apart += float((logits_of(graph(inputs)).double() - wanted).square().sum())
+            spread += float((wanted - wanted.mean(dim=0)).square().sum())
+    return apart / max(spread, 1e-30)
 
 
 def _same_count(a: Tensor, b: Tensor) -> None:

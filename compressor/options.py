@@ -54,10 +54,17 @@ KeepWhole = Annotated[
 ]
 RecipeName = Annotated[str, typer.Option("--recipe", help="prune-then-distill")]
 CriterionName = Annotated[
-    str | None,
-    typer.Option("--criterion", help="magnitude or taylor; taylor where images are given"),
+    str,
+    typer.Option(
+        "--criterion", help="auto, reconstruction, taylor, activation, magnitude or random"
+    ),
 ]
-AllocationName = Annotated[str, typer.Option("--allocation", help="global or uniform")]
+AllocationName = Annotated[
+    str | None, typer.Option("--allocation", help="measured, global or uniform")
+]
+RepairImages = Annotated[
+    int | None, typer.Option(help="training images that scoring and repair may see")
+]
 Seed = Annotated[int, typer.Option(help="of splits, order, augmentation and measurement")]
 Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -71,11 +78,6 @@ def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise OptionError(f"{option} {text}: give numbers between commas, as .5,.5,.5") from None
-
-
-def fitting_criterion(data: str) -> str:
-    """Gradients on pictures made up say little; on real ones they rank best (docs/design.md)."""
-    return "magnitude" if data == "synthetic" else "taylor"
 
 
 def budget_of(
@@ -105,17 +107,24 @@ def budget_of(
     )
 
 
-def length(minutes: float | None, epochs: int | None) -> Deadline | Epochs:
+def length(minutes: float | None, epochs: int | None) -> Deadline | Epochs | None:
+    """How long to train; None for ``--epochs 0``, not at all."""
     from compressor.pacing import Deadline, Epochs
 
     if minutes is not None and epochs is not None:
         raise OptionError("--minutes and --epochs exclude each other; give one")
     if epochs is not None:
-        return Epochs(epochs)
+        return Epochs(epochs) if epochs else None
     chosen = 10.0 if minutes is None else minutes
     if not (math.isfinite(chosen) and chosen > 0):
         raise OptionError(f"--minutes {chosen:g}: give a number above 0")
     return Deadline(60.0 * chosen)
+
+
+def sample_of(repair_images: int | None) -> int | None:
+    if repair_images is not None and repair_images < 2:
+        raise OptionError(f"--repair-images {repair_images}: give 2 or more")
+    return repair_images
 
 
 def device_of(device: str | None) -> str:

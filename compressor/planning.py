@@ -13,12 +13,21 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from compressor.costs import CostTable, Integers, KeepMask, cost, cost_table
 from compressor.errors import BudgetError, PlanError
-from compressor.ranking import Floats, Keys, freed, global_keys, uniform_keys
+from compressor.ranking import (
+    Floats,
+    Gains,
+    Keys,
+    error_keys,
+    global_keys,
+    price_units,
+    uniform_keys,
+)
 from compressor.types import (
     Analysis,
     Budget,
@@ -35,6 +44,7 @@ __all__ = [
     "empty_plan",
     "keep_mask",
     "plan",
+    "plan_by_error",
     "plan_keeping",
     "plan_uniform",
     "rows_of",
@@ -42,6 +52,7 @@ __all__ = [
 ]
 
 FORMAT = 1
+PRICINGS = 5  # of units, in ever better known company
 
 
 def plan(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
@@ -50,12 +61,27 @@ def plan(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
     Raises ``BudgetError`` for a malformed or unreachable budget (the message names the largest
     reachable value) and ``PlanError`` for scores that do not belong to ``analysis``.
     """
-    return _plan(analysis, scores, budget, global_keys)
+    return _plan(analysis, scores, budget, global_keys, _whole_gains(analysis, budget))
 
 
 def plan_uniform(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
     """Cut every group by the same share, as widths allow; raises as ``plan`` does."""
-    return _plan(analysis, scores, budget, uniform_keys)
+    return _plan(analysis, scores, budget, uniform_keys, _whole_gains(analysis, budget))
+
+
+def plan_by_error(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
+    """Keep what the error would miss most for its cost; raises as ``plan`` does.
+
+    For scores that are one measure in all groups (``sensitivity``): their sum over what goes is
+    the least that the budget allows.  What a unit frees depends on the widths of the other groups,
+    so it is priced again in the network that the plan keeps, until both agree well enough.
+    """
+    gains = _whole_gains(analysis, budget)
+    for _ in range(PRICINGS - 1):
+        keep = keep_mask(analysis, _plan(analysis, scores, budget, error_keys, gains))
+        there = price_units(cost_table(analysis), keep, budget.of, analysis.groups)
+        gains = replace(gains, freed=np.sqrt(gains.freed * there.freed))
+    return _plan(analysis, scores, budget, error_keys, gains)
 
 
 def empty_plan(analysis: Analysis) -> Plan:
@@ -132,12 +158,17 @@ def rows_of(spans: Spans) -> Integers:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
-def _plan(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys) -> Plan:
+def _whole_gains(analysis: Analysis, budget: Budget) -> Gains:
+    table = cost_table(analysis)
     _check_budget(budget)
+    keep = np.ones(table.units + 1, dtype=np.bool_)
+    return price_units(table, keep, budget.of, analysis.groups)
+
+
+def _plan(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys, gains: Gains) -> Plan:
     values = _values(analysis, scores)
     table = cost_table(analysis)
     before = _whole(table)
-    gains = freed(table, before, budget.of, analysis.groups)
     order = Order(
         table=table,
         before=before,
@@ -146,10 +177,10 @@ def _plan(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys) -> Pla
         # Stable: of equal scores the later unit goes first.
         ranking=tuple(np.argsort(-group, kind="stable") for group in values),
     )
-    steps = _steps(analysis, budget, gains)
+    steps = _steps(analysis, budget, gains.freed)
     reachable = largest_share(order, steps)
     if budget.sparsity > reachable:
-        raise BudgetError(_out_of_reach(analysis, budget, gains, reachable))
+        raise BudgetError(_out_of_reach(analysis, budget, gains.freed, reachable))
     met = meet(order, steps, budget)
     keep = order.mask(met.widths)
     after = table.price(keep)

@@ -7,12 +7,13 @@ shapes, comparable over all groups.  Knows nothing of budgets or widths.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.costs import CostTable
-from compressor.types import BudgetOf, Costs, Group
+from compressor.costs import CostTable, KeepMask
+from compressor.types import BudgetOf, Group
 
 # How strongly a unit that frees much goes before one that frees little.  With 1 the keys are score
 # per parameter, and the widest layers, whose units free ten to a hundred times more than others,
@@ -22,13 +23,35 @@ from compressor.types import BudgetOf, Costs, Group
 COST_POWER = 0.25
 
 Floats = NDArray[np.float64]
-Keys = Callable[[tuple[Floats, ...], Floats], tuple[Floats, ...]]
 
 
-def global_keys(values: tuple[Floats, ...], gains: Floats) -> tuple[Floats, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gains:
+    """What one unit of each group frees in the whole network, and by how many members."""
+
+    freed: Floats
+    members: Floats
+
+
+Keys = Callable[[tuple[Floats, ...], Gains], tuple[Floats, ...]]
+
+
+def error_keys(values: tuple[Floats, ...], gains: Gains) -> tuple[Floats, ...]:
+    """Score for what a unit frees: for scores that are one measure in all groups.
+
+    Cut at one threshold, such keys give the least sum of scores for the cost that goes (Lagrange),
+    as far as what a unit frees does not change with the other groups' widths.
+    """
+    return tuple(
+        group / freed if freed > 0 else np.full(group.shape, np.inf)
+        for group, freed in zip(values, gains.freed, strict=True)
+    )
+
+
+def global_keys(values: tuple[Floats, ...], gains: Gains) -> tuple[Floats, ...]:
     """Score and rank inside the group, each with mean one, divided by a power of the gain.
 
-    ``gains``: what a unit frees, per member of its group.  Per member, because a unit of a residual
+    The gain is per member of the group, because a unit of a residual
     stream frees much only by serving many layers, and all of them lose an input.  Tried once, on
     CIFAR ResNet-56, batch norm re-estimated, no training, top-1 of 500 test images, with 30 % and
     50 % of the parameters gone: 80 % and 41 %; 54 % and 33 % with the gain as it is; 65 % and 41 %
@@ -39,15 +62,15 @@ def global_keys(values: tuple[Floats, ...], gains: Floats) -> tuple[Floats, ...]
     """
     return tuple(
         _spread(group) / gain**COST_POWER if gain > 0 else np.full(group.shape, np.inf)
-        for group, gain in zip(values, gains, strict=True)
+        for group, gain in zip(values, gains.freed / gains.members, strict=True)
     )
 
 
-def uniform_keys(values: tuple[Floats, ...], gains: Floats) -> tuple[Floats, ...]:
+def uniform_keys(values: tuple[Floats, ...], gains: Gains) -> tuple[Floats, ...]:
     """Rank inside the group alone, so that a threshold cuts all groups by the same share."""
     return tuple(
         _ranks(group) if gain > 0 else np.full(group.shape, np.inf)
-        for group, gain in zip(values, gains, strict=True)
+        for group, gain in zip(values, gains.freed, strict=True)
     )
 
 
@@ -64,13 +87,18 @@ def _ranks(group: Floats) -> Floats:
     return (2 * ranks + 1) / group.size
 
 
-def freed(table: CostTable, before: Costs, of: BudgetOf, groups: tuple[Group, ...]) -> Floats:
-    """What one unit of each group frees in the whole network, per member of the group."""
-    gains = []
-    keep = np.ones(table.units + 1, dtype=np.bool_)
-    for unit, group in zip(table.offsets, groups, strict=False):  # units of a group are alike
-        keep[unit] = False
-        gain = getattr(before, of) - getattr(table.price(keep), of)
-        gains.append(gain / max(1, len({member.parameter for member in group.members})))
-        keep[unit] = True
-    return np.array(gains, dtype=np.float64)
+def price_units(table: CostTable, keep: KeepMask, of: BudgetOf, groups: tuple[Group, ...]) -> Gains:
+    """What one unit of each group costs in the network that keeps ``keep``."""
+    freed = []
+    now = getattr(table.price(keep), of)
+    changed = keep.copy()
+    for group, first in zip(groups, table.offsets, strict=False):
+        here = slice(first, first + group.units)
+        one = first + int(np.argmin(keep[here]))  # a unit that is gone, or else the first
+        changed[one] = not keep[one]  # units of a group are alike
+        freed.append(abs(now - getattr(table.price(changed), of)))
+        changed[one] = keep[one]
+    members = [max(1, len({member.parameter for member in group.members})) for group in groups]
+    return Gains(
+        freed=np.array(freed, dtype=np.float64), members=np.array(members, dtype=np.float64)
+    )

@@ -11,21 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from compressor.choosing import Way
+from compressor.criteria import activation, random_order, reconstruction
 from compressor.errors import OptionError
-from compressor.planning import plan, plan_uniform
+from compressor.planning import plan, plan_by_error, plan_uniform
 from compressor.scoring import Criterion, answer_objective, magnitude, taylor
-from compressor.types import Analysis, Budget, Plan, Scores
-
-Allocation = Callable[[Analysis, Scores, Budget], Plan]
+from compressor.sensitivity import measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prune:
-    """Score, plan, remove, prove; then batch-norm statistics are re-estimated."""
+    """Score, plan, remove, prove, repair.  Of several ``ways`` a short trial takes the best."""
 
     name: str = "prune"
-    criterion: Criterion
-    allocation: Allocation
+    ways: tuple[Way, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +51,45 @@ class Recipe:
     phases: tuple[Phase, ...]
 
 
-CRITERIA: dict[str, Criterion] = {"magnitude": magnitude, "taylor": taylor(answer_objective)}
-ALLOCATIONS: dict[str, Allocation] = {"global": plan, "uniform": plan_uniform}
+CRITERIA: dict[str, Criterion] = {
+    "reconstruction": reconstruction,
+    "taylor": taylor(answer_objective),
+    "activation": activation,
+    "magnitude": magnitude,
+    "random": random_order(seed=0),
+}
+ALLOCATIONS: dict[str, Callable[[str, Criterion], Way]] = {
+    "measured": lambda name, found: Way(
+        name=f"{name}, measured", criterion=measured(found), allocation=plan_by_error
+    ),
+    "global": lambda name, found: Way(
+        name=f"{name}, one ranking", criterion=found, allocation=plan
+    ),
+    "uniform": lambda name, found: Way(
+        name=f"{name}, the same share everywhere", criterion=found, allocation=plan_uniform
+    ),
+}
+AUTO = "auto"
+TRIED = (("reconstruction", "measured"), ("taylor", "global"), ("magnitude", "uniform"))
 
 
-def prune_then_distill(
-    criterion: Criterion = magnitude, allocation: Allocation = plan, feature_weight: float = 0.0
-) -> Recipe:
+def find_ways(criterion: str, allocation: str | None) -> tuple[Way, ...]:
+    """Ways by the names of the command line; "auto" is several.
+
+    Raises OptionError for an unknown name.
+    """
+    if criterion != AUTO and criterion not in CRITERIA:
+        raise OptionError(f"--criterion {criterion}: not one of {AUTO}, {', '.join(CRITERIA)}")
+    if allocation is not None and allocation not in ALLOCATIONS:
+        raise OptionError(f"--allocation {allocation}: not one of {', '.join(ALLOCATIONS)}")
+    if criterion == AUTO:
+        names = [(name, allocation or its) for name, its in TRIED]
+    else:
+        names = [(criterion, allocation or "measured")]
+    return tuple(ALLOCATIONS[its](name, CRITERIA[name]) for name, its in names)
+
+
+def prune_then_distill(ways: tuple[Way, ...] | None = None, feature_weight: float = 0.0) -> Recipe:
     """Structured adaptation: the student inherits the kept channels of the pruned teacher."""
     return Recipe(
         name="prune-then-distill",
@@ -66,26 +97,23 @@ def prune_then_distill(
         citation="structured adaptation of Park & No, "
         "Prune Your Model Before Distill It, ECCV 2022",
         phases=(
-            Prune(criterion=criterion, allocation=allocation),
+            Prune(ways=ways or find_ways(AUTO, None)),
             Distill(feature_weight=feature_weight),
         ),
     )
 
 
-RECIPES: dict[str, Callable[[Criterion, Allocation, float], Recipe]] = {
+RECIPES: dict[str, Callable[[tuple[Way, ...], float], Recipe]] = {
     "prune-then-distill": prune_then_distill
 }
 
 
-def find_recipe(name: str, criterion: str, allocation: str, feature_weight: float = 0.0) -> Recipe:
+def find_recipe(
+    name: str, criterion: str, allocation: str | None, feature_weight: float = 0.0
+) -> Recipe:
     """A recipe by the names of the command line.  Raises OptionError for an unknown one."""
-    for kind, wanted, known in (
-        ("recipe", name, RECIPES),
-        ("criterion", criterion, CRITERIA),
-        ("allocation", allocation, ALLOCATIONS),
-    ):
-        if wanted not in known:
-            raise OptionError(f"--{kind} {wanted}: not one of {', '.join(sorted(known))}")
+    if name not in RECIPES:
+        raise OptionError(f"--recipe {name}: not one of {', '.join(sorted(RECIPES))}")
     if not feature_weight >= 0:
         raise OptionError(f"--feature-weight {feature_weight:g}: give 0 or more")
-    return RECIPES[name](CRITERIA[criterion], ALLOCATIONS[allocation], feature_weight)
+    return RECIPES[name](find_ways(criterion, allocation), feature_weight)

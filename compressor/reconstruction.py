@@ -1,184 +1,239 @@
-"""Reconstruction: layers that lost inputs are refitted in closed form to the teacher's outputs.
+"""Reconstruction: linear layers of a student refitted in closed form to the teacher's outputs.
 
-Comes in: a student, its teacher, one batch of inputs.  Goes out: a new student.  Both run side by
-side in network order; every linear layer or convolution that reads a cut dimension gets the weights
-that best map the *student's* inputs to the *teacher's* outputs, by ridge least squares towards the
-weights it inherited (the idea of channel-pruning reconstruction, He et al. 2017, with the student's
-own inputs, so that errors do not pile up).  Needs no labels and no gradients.
+Comes in: a student, its teacher, inputs.  Goes out: a new student.  Both run side by side in
+network order, all pieces of the inputs through one node before the next.  Every convolution or
+matrix product whose input is no longer the teacher's gets the weights that best map the *student's*
+input to the *teacher's* output, by ridge least squares near the weights it inherited (the idea of
+channel-pruning reconstruction, He et al. 2017, with the student's own inputs, so that errors do not
+pile up).  Where the output is added to a value that both networks know already, a residual stream,
+the target also makes up for what that value has lost.  Needs no labels and no gradients.
+
+A batch norm behind a refitted layer is *restated*: it computes the same function as before, with
+the running statistics that the student really has, so that evaluating, re-estimating and training
+start from one function.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.nn import functional as F
 
+from compressor.equations import LinearLayer, find_layer
 from compressor.graphs import Graph
-from compressor.stepping import Stepper
+from compressor.moments import Fitted, fit, no_equations
+from compressor.objectives import kept_rows
+from compressor.stepping import Stepper, alive_bytes
+from compressor.successors import Way, is_own_norm, statistics_of, way_from
 
-RIDGE = 1e-3  # of the second moment of each input
-FEWEST_ROWS = 20_000  # samples of a layer's input, at least (where there are as many)
-ROWS_PER_INPUT = 4  # and at least so many per fitted weight of one output
+PIECE = 64  # inputs that step together
+HELD_SHARE = 0.2  # of the pieces chooses the ridge of every layer
+FEWEST_ROWS, ROWS_PER_INPUT = 50_000, 10  # of a layer's equations, where there are as many
+SMALLEST_GAIN = 1e-3  # of the largest: what a batch norm shuts off is not fitted through it
 
 aten = torch.ops.aten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstructed:
-    """``unsolved``: layers whose equations had no finite solution, left as they were."""
+    """``kept_as_they_were``: layers that no refitting improved on rows held out."""
 
     graph: Graph
     fitted: tuple[str, ...]
-    unsolved: tuple[str, ...]
+    kept_as_they_were: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layer:
-    """A dense layer with a weight of its own that reads a cut dimension; ``sliding``: of a
-    convolution, what ``unfold`` needs."""
+def reconstruct(
+    student: Graph,
+    teacher: Graph,
+    inputs: Tensor,
+    *,
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Reconstructed:
+    """Refit every linear layer whose input differs from the teacher's; arguments stay as they are.
 
-    value: str
-    weight: str
-    bias: str | None
-    sliding: dict[str, Any] | None
-
-
-def reconstruct(student: Graph, teacher: Graph, inputs: Tensor, *, seed: int = 0) -> Reconstructed:
-    """Refit every reader of a cut dimension, in network order; the arguments stay as they are.
-
-    ``inputs`` (n, ...) are held as one batch, so memory grows with n times the widest activations.
+    ``inputs`` (n, ...), at least two.  Memory grows with n times the values alive at one node
+    (``inputs_within`` says how many fit), and with the square of the widest layer's inputs.
     """
     refitted = student.copy().eval()
-    tensors = refitted.tensors
-    generator = torch.Generator().manual_seed(seed)
+    pieces = inputs.split(max(1, min(PIECE, len(inputs) // 2)))
+    sides = Sides(teacher, refitted, pieces, torch.Generator().manual_seed(seed))
     fitted: list[str] = []
-    unsolved: list[str] = []
+    kept: list[str] = []
     with torch.no_grad():
-        above, below = Stepper(teacher, (inputs,)), Stepper(refitted, (inputs,))
-        pending = iter(below.nodes)
-        for node in above.nodes:
-            wanted = above.step(node)
-            twin = next(pending)
-            while twin.name != node.name:  # sizes computed in the student alone
+        for done, node in enumerate(sides.teacher_nodes):
+            twin = sides.advance(node)
+            layer = find_layer(twin)
+            if layer is not None and sides.differ(layer.value):
+                (fitted if _refit(sides, layer) else kept).append(layer.weight)
+            elif twin.target is aten.batch_norm.default:
+                _restate(sides, twin)
+            sides.step(node, twin)
+            progress(done / len(sides.teacher_nodes))
+    return Reconstructed(graph=refitted, fitted=tuple(fitted), kept_as_they_were=tuple(kept))
+
+
+def inputs_within(memory: int, student: Graph, teacher: Graph, inputs: Tensor) -> Tensor:
+    """As many inputs as ``reconstruct`` may hold in so many bytes, two at least."""
+    most = memory // max(1, alive_bytes(student) + alive_bytes(teacher))
+    return inputs[: max(2, most)]
+
+
+class Sides:
+    """Teacher and student, every piece of the inputs at the same node."""
+
+    def __init__(
+        self,
+        teacher: Graph,
+        student: Graph,
+        pieces: tuple[Tensor, ...],
+        generator: torch.Generator,
+    ) -> None:
+        self.student, self.generator = student, generator
+        self.tensors = student.tensors
+        self._above = [Stepper(teacher, (piece,)) for piece in pieces]
+        self._below = [Stepper(student, (piece,)) for piece in pieces]
+        self._pending = iter(self._below[0].nodes)
+        self.teacher_nodes = self._above[0].nodes
+        self.samples = sum(len(piece) for piece in pieces)
+        self.held_out = max(1, round(HELD_SHARE * len(pieces)))  # pieces at the end
+
+    def advance(self, node: fx.Node) -> fx.Node:
+        """Step the teacher over ``node``, the student up to its twin, which is returned."""
+        for above in self._above:
+            above.step(node)
+        twin = next(self._pending)
+        while twin.name != node.name:  # sizes computed in the student alone
+            for below in self._below:
                 below.step(twin)
-                twin = next(pending)
-            layer = _find_layer(refitted, twin)
-            if layer is not None:
-                target = _kept_part(refitted, twin, wanted)
-                solved = _fit(layer, below.values[layer.value], tensors, target, generator)
-                (fitted if solved else unsolved).append(layer.weight)
+            twin = next(self._pending)
+        return twin
+
+    def step(self, node: fx.Node, twin: fx.Node) -> None:
+        for above, below in zip(self._above, self._below, strict=True):
             below.step(twin)
             above.release(node)
             below.release(twin)
-    return Reconstructed(graph=refitted, fitted=tuple(fitted), unsolved=tuple(unsolved))
+
+    def wanted(self, name: str) -> list[Tensor]:
+        """The teacher's value of a node on the student's rows, piece by piece."""
+        kept: Mapping[int, Any] = self.student.kept.get(name, {})
+        return [kept_rows(above.values[name], kept) for above in self._above]
+
+    def own(self, name: str) -> list[Tensor]:
+        return [below.values[name] for below in self._below]
+
+    def known(self, name: str) -> bool:
+        """Whether both networks have a node's value at hand."""
+        return name in self._above[0].values and name in self._below[0].values
+
+    def differ(self, name: str) -> bool:
+        """Whether the student lacks rows of a node, or its values are not the teacher's."""
+        if self.student.kept.get(name) or not self.known(name):
+            return True
+        pairs = zip(self.wanted(name), self.own(name), strict=True)
+        return not all(torch.equal(a, b) for a, b in pairs)
 
 
-def _find_layer(graph: Graph, node: fx.Node) -> _Layer | None:
-    if node.target not in (aten.linear.default, aten.conv2d.default):
-        return None
-    value, weight, bias, *rest = (*node.args, None)[: max(3, len(node.args))]
-    if not isinstance(value, fx.Node) or not isinstance(weight, fx.Node):
-        return None
-    if weight.op != "get_attr" or len(weight.users) != 1:
-        return None
-    sliding = None
-    summed = len(value.meta["shape"]) - 1
-    if node.target is aten.conv2d.default:
-        given = dict(zip(("stride", "padding", "dilation", "groups"), rest, strict=False))
-        if given.pop("groups", 1) != 1:
-            return None
-        sliding = given
-        summed = 1
-    if summed not in graph.kept.get(value.name, {}):
-        return None
-    return _Layer(
-        value=value.name,
-        weight=str(weight.target),
-        bias=str(bias.target) if isinstance(bias, fx.Node) else None,
-        sliding=sliding,
-    )
+# -- layers --------------------------------------------------------------------------------------
 
 
-def _kept_part(graph: Graph, node: fx.Node, value: Tensor) -> Tensor:
-    """The teacher's value on the rows that the student's node has."""
-    for dim, rows in graph.kept.get(node.name, {}).items():
-        value = value.index_select(dim, torch.tensor(rows, device=value.device))
-    return value
-
-
-def _fit(
-    layer: _Layer,
-    value: Tensor,
-    tensors: dict[str, Tensor],
-    target: Tensor,
-    generator: torch.Generator,
-) -> bool:
-    """Solve for the layer's weight (and bias); false: its equations have no finite solution."""
+def _refit(sides: Sides, layer: LinearLayer) -> bool:
+    """Solve for the layer's weight and offset; false where nothing better was found."""
+    tensors = sides.tensors
     weight = tensors[layer.weight]
-    if layer.sliding is None:
-        x, y = _linear_equations(value, target, weight.shape[1], generator)
-    else:
-        x, y = _sliding_equations(value, target, weight, layer.sliding, generator)
-    start = weight.reshape(len(weight), -1).T.double()
-    if layer.bias is not None:
-        x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
-        start = torch.cat([start, tensors[layer.bias].double()[None]])
-    solution = _ridge(x, y, start)
-    if solution is None:
+    way = way_from(layer.node)
+    movable = layer.bias is not None or way.norm is not None
+    start = layer.form.matrix(weight).double()
+    if movable:
+        offset = tensors[layer.bias].double() if layer.bias else weight.new_zeros(start.shape[-1])
+        rows = offset.double().reshape(len(start), 1, -1).expand(-1, 1, start.shape[-1])
+        start = torch.cat([start, rows], dim=1)
+    found = _solve(sides, layer, way, start, with_offset=movable)
+    if found.ridge is None:
         return False
-    if layer.bias is not None:
-        tensors[layer.bias].copy_(solution[-1])
-        solution = solution[:-1]
-    weight.copy_(solution.T.reshape(weight.shape))  # the run sees it: it holds this very tensor
+    matrix = found.matrix
+    if movable:
+        matrix, offsets = matrix[:, :-1], matrix[:, -1].reshape(-1)
+        if layer.bias:
+            tensors[layer.bias].copy_(offsets)
+        elif way.norm is not None:
+            statistics_of(way.norm, tensors).mean.sub_(offsets.to(weight.dtype))
+    weight.copy_(layer.form.weight(matrix, weight.shape))  # the run sees it: it holds this tensor
     return True
 
 
-def _ridge(x: Tensor, y: Tensor, start: Tensor) -> Tensor | None:
-    """argmin |x w - y|^2 + |w - start|^2 weighted by a share of each input's second moment.
+def _solve(
+    sides: Sides, layer: LinearLayer, way: Way, start: Tensor, *, with_offset: bool
+) -> Fitted:
+    shape = sides.tensors[layer.weight].shape
+    targets = _targets(sides, layer, way)
+    places = layer.form.places(targets[0])
+    wanted = max(FEWEST_ROWS, ROWS_PER_INPUT * start.shape[1])
+    each = min(places, -(-wanted // sides.samples))
+    used = held_out = no_equations(start, rows=each * sides.samples)
+    pieces = list(zip(sides.own(layer.value), targets, strict=True))
+    for place, (value, target) in enumerate(pieces):
+        picked = torch.randperm(places, generator=sides.generator)[:each].to(value.device)
+        rows = layer.form.rows(value, shape, picked)
+        answers = layer.form.answers(target, picked)
+        if with_offset:
+            rows = torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], dim=2)
+        if place < len(pieces) - sides.held_out:
+            used = used.plus(rows, answers)
+        else:
+            held_out = held_out.plus(rows, answers)
+    return fit(used, held_out, start)
 
-    (rows, inputs), (rows, outputs), (inputs, outputs); None where there is no finite solution.
+
+def _targets(sides: Sides, layer: LinearLayer, way: Way) -> list[Tensor]:
+    """What the layer should give: the teacher's output, and what is missing beside it."""
+    wanted = sides.wanted(layer.node.name)
+    if way.beside is None or not sides.known(way.beside.name):
+        return wanted
+    gain = None if way.norm is None else statistics_of(way.norm, sides.tensors).slope
+    found = []
+    beside = zip(sides.wanted(way.beside.name), sides.own(way.beside.name), strict=True)
+    for target, (theirs, ours) in zip(wanted, beside, strict=True):
+        if theirs.shape != ours.shape or theirs.shape != target.shape:
+            return wanted
+        lost = theirs - ours
+        found.append(target + (lost if gain is None else _through(lost, gain)))
+    return found
+
+
+def _through(lost: Tensor, gain: Tensor) -> Tensor:
+    """What must enter a batch norm so that ``lost`` comes out."""
+    open_ = gain.abs() > SMALLEST_GAIN * gain.abs().max()
+    factor = torch.where(open_, 1 / gain, torch.zeros_like(gain))
+    return lost * factor.to(lost.dtype).view(1, -1, *(1,) * (lost.ndim - 2))
+
+
+# -- batch norms -----------------------------------------------------------------------------------
+
+
+def _restate(sides: Sides, norm: fx.Node) -> None:
+    """The same function, said with the statistics of the student's own values.
+
+    gain (x - m) / s + offset = gain' (x - m') / s' + offset', with m', s' as measured.
     """
-    moment, mixed = (x.T @ x).double(), (x.T @ y).double()
-    ridge = RIDGE * moment.diagonal() + 1e-9 * moment.diagonal().mean() + 1e-30
-    factor, failed = torch.linalg.cholesky_ex(moment + torch.diag(ridge))
-    if int(failed):
-        return None
-    solution = torch.cholesky_solve(mixed + ridge[:, None] * start, factor)
-    return solution if bool(solution.isfinite().all()) else None
-
-
-def _linear_equations(
-    value: Tensor, target: Tensor, width: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Sampled rows of the input (rows, inputs) and of the wanted output (rows, outputs)."""
-    x, y = value.reshape(-1, width), target.reshape(-1, target.shape[-1])
-    rows = _draw(len(x), max(FEWEST_ROWS, ROWS_PER_INPUT * width), generator)
-    return x[rows], y[rows]
-
-
-def _sliding_equations(
-    value: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    sliding: dict[str, Any],
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """The same for a convolution: a row is what lies under the kernel at one place."""
-    places = target.shape[2] * target.shape[3]
-    wanted = max(FEWEST_ROWS, ROWS_PER_INPUT * weight[0].numel())
-    xs, ys = [], []
-    for picture, answer in zip(value, target, strict=True):
-        rows = _draw(places, -(-wanted // len(value)), generator)
-        columns = F.unfold(picture[None], tuple(weight.shape[2:]), **sliding)[0]
-        xs.append(columns[:, rows].T)
-        ys.append(answer.reshape(len(answer), -1)[:, rows].T)
-    return torch.cat(xs), torch.cat(ys)
-
-
-def _draw(count: int, wanted: int, generator: torch.Generator) -> Tensor:
-    if count <= wanted:
-        return torch.arange(count)
-    return torch.randperm(count, generator=generator)[:wanted]
+    given = norm.args[0]
+    if not is_own_norm(norm) or not isinstance(given, fx.Node) or not sides.differ(given.name):
+        return
+    values = [value.transpose(0, 1).flatten(1).double() for value in sides.own(given.name)]
+    count = sum(value.shape[1] for value in values)
+    mean = torch.stack([value.sum(dim=1) for value in values]).sum(dim=0) / count
+    apart = [(value - mean[:, None]).square().sum(dim=1) for value in values]
+    variance = torch.stack(apart).sum(dim=0) / count
+    if not bool((mean.isfinite() & variance.isfinite()).all()):
+        return
+    known = statistics_of(norm, sides.tensors)
+    slope = known.slope
+    known.offset.add_((slope * (mean - known.mean)).to(known.offset.dtype))
+    known.mean.copy_(mean)
+    known.variance.copy_(variance)
+    known.gain.copy_(slope * known.deviation)

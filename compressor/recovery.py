@@ -6,7 +6,7 @@ student and a ``Trail`` of what was done and measured.  Knows nothing of run fol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from compressor.objectives import Objective, with_features
 from compressor.pacing import Deadline, Epochs
 from compressor.recipes import Distill, Prune, Recipe
 from compressor.refitting import choose_repair
+from compressor.scoring import Batch
 from compressor.watching import Listener, Stopwatch
 
 LARGE_IMAGE = 96  # pixels of a side from which on fewer images are used where few are enough
@@ -60,21 +61,25 @@ def recover(
     graph: Graph,
     cut: Graph,
     data: ImageData,
+    sample: Sequence[Batch],
     recipe: Recipe,
     *,
-    length: Deadline | Epochs,
+    length: Deadline | Epochs | None,
     seed: int,
     device: str,
     listener: Listener,
     watch: Stopwatch,
 ) -> tuple[Graph, Trail]:
-    """Repair the student just ``cut`` from ``graph``, then carry out the training phases."""
+    """Repair the student just ``cut`` from ``graph`` on the ``sample`` of the training images, then
+    carry out the training phases; none where ``length`` is None.
+    """
     judge = Judge(graph, data, device, watch)
     stages = [judge.stage("removed", cut)]
     with watch.timed("repair"):
         listener.stage("repair")
         placed = graph if device == "cpu" else graph.copy().to(device)
-        repaired = choose_repair(cut.copy().to(device), placed, repair_batches(data, device, seed))
+        seen = (given.to(device) for given, _ in sample)
+        repaired = choose_repair(cut.copy().to(device), placed, seen, listener.working)
         student = _on_cpu(repaired.graph)
     listener.note(repaired.note)
     stages.append(judge.stage("repaired", student))
@@ -83,6 +88,8 @@ def recover(
     for phase in recipe.phases:
         if isinstance(phase, Prune):
             phases.append(_pruned(phase, stages[-1], watch))
+        elif length is None:
+            notes.append("no training was asked for: the student is as it was repaired")
         else:
             listener.stage("distill")
             with watch.timed("training"):
@@ -125,8 +132,7 @@ def _train(
     objective: Objective | None = None
     observed: tuple[str, ...] = ()
     if phase.feature_weight > 0:
-        labelled = data.train_with_labels and data.train.labels is not None
-        logits = default_objective(labelled=labelled, taught=True)
+        logits = default_objective(labelled=_labelled(data), taught=True)
         objective = with_features(logits, weight=phase.feature_weight)
         observed = stage_nodes(student)
     return distill(
@@ -177,16 +183,26 @@ def evaluation_images(data: ImageData) -> Images:
     return data.test if data.test is not None else data.validation
 
 
-def repair_batches(data: ImageData, device: str, seed: int) -> Iterator[Tensor]:
-    """Training images without augmentation or labels, as many as re-estimation needs.
+def sample_of(data: ImageData, count: int, seed: int) -> list[Batch]:
+    """Training images without augmentation, the same for scoring and for repair.
 
-    Drawn, not the first: folders list their classes one after the other.
+    Drawn, not the first: folders list their classes one after the other.  Without labels where
+    training may not use them.
     """
-    large = max(data.preprocessing.crop) >= LARGE_IMAGE
-    count, size = (256, 32) if large else (2048, 128)
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
-    images = Images(pixels=data.train.pixels[order[:count]], labels=None)
-    return (pixels.to(device) for pixels, _ in batches(images, data.preprocessing, size))
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:count]
+    labels = data.train.labels[order] if _labelled(data) and data.train.labels is not None else None
+    images = Images(pixels=data.train.pixels[order], labels=labels)
+    size = 16 if max(data.preprocessing.crop) >= LARGE_IMAGE else 64
+    return list(batches(images, data.preprocessing, size))
+
+
+def usual_sample(data: ImageData) -> int:
+    """How many images scoring and repair look at where nobody says it."""
+    return 128 if max(data.preprocessing.crop) >= LARGE_IMAGE else 1024
+
+
+def _labelled(data: ImageData) -> bool:
+    return data.train_with_labels and data.train.labels is not None
 
 
 def _on_cpu(graph: Graph) -> Graph:

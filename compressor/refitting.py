@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from compressor.errors import DataError, DefectError
-from compressor.evaluation import device_of, logits_of
+from compressor.evaluation import device_of, distance
 from compressor.graphs import Graph
-from compressor.reconstruction import reconstruct
+from compressor.reconstruction import inputs_within, reconstruct
 
 BATCH = 64
-MOST_SMALL, MOST_LARGE = 1024, 96  # inputs held at once, by their size
+MEMORY = 4 * 2**30  # bytes of values alive at once while layers are refitted
 
 _BATCH_NORM = torch.ops.aten.batch_norm.default
 # batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn)
@@ -97,24 +97,28 @@ class Repaired:
         return f"repair by {self.chosen}; distance to the teacher on inputs held out: {errors}"
 
 
-def choose_repair(student: Graph, teacher: Graph, batches: Iterable[Tensor]) -> Repaired:
+def choose_repair(
+    student: Graph,
+    teacher: Graph,
+    batches: Iterable[Tensor],
+    progress: Callable[[float], None] = lambda share: None,
+) -> Repaired:
     """Try the ways there are, and take the one nearest to the teacher on inputs held out.
 
-    A quarter of the inputs is held out.  Raises DataError where there are fewer than two.
+    An eighth of the inputs is held out.  Raises DataError where there are fewer than two.
     """
     inputs = torch.cat(tuple(batches) or (torch.zeros(0),))
     if len(inputs) < 2:
         raise DataError(f"repair needs at least 2 inputs and has {len(inputs)}: give more")
-    held = max(1, len(inputs) // 4)
+    held = max(1, len(inputs) // 8)
     used, held_out = inputs[:-held].split(BATCH), inputs[-held:].split(BATCH)
-    fitted = reconstruct(student, teacher, _bounded(inputs[:-held])).graph
+    fitting = inputs_within(MEMORY, student, teacher, inputs[:-held])
     ways = {
         "nothing": student,
         "batch-norm statistics": reestimate_batch_norm(student, used),
-        "reconstruction": fitted,
-        "reconstruction and batch-norm statistics": reestimate_batch_norm(fitted, used),
+        "reconstruction": reconstruct(student, teacher, fitting, progress=progress).graph,
     }
-    tried = tuple((name, _distance(graph, teacher, held_out)) for name, graph in ways.items())
+    tried = tuple((name, distance(graph, teacher, held_out)) for name, graph in ways.items())
     chosen = min(tried, key=lambda entry: entry[1] if math.isfinite(entry[1]) else math.inf)[0]
     return Repaired(graph=ways[chosen], chosen=chosen, tried=tried)
 
@@ -125,20 +129,3 @@ def repair(student: Graph, teacher: Graph, batches: Iterable[Tensor]) -> Graph:
     ``batches`` hold at least two inputs, no labels.  Values change, never shapes.
     """
     return choose_repair(student, teacher, batches).graph
-
-
-def _bounded(inputs: Tensor) -> Tensor:
-    """As many inputs as reconstruction may hold at once."""
-    large = inputs[0].numel() >= 3 * 96 * 96
-    return inputs[: MOST_LARGE if large else MOST_SMALL]
-
-
-def _distance(graph: Graph, teacher: Graph, batches: Iterable[Tensor]) -> float:
-    """Squared distance of the outputs, relative to the variance of the teacher's."""
-    apart = spread = 0.0
-    with torch.no_grad():
-        for inputs in batches:
-            wanted = logits_of(teacher(inputs)).double()
-            apart += float((logits_of(graph(inputs)).double() - wanted).square().sum())
-            spread += float((wanted - wanted.mean(dim=0)).square().sum())
-    return apart / max(spread, 1e-30)

@@ -6,6 +6,7 @@ reconstruction run two graphs side by side this way.  Knows nothing of either.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -70,3 +71,32 @@ class Stepper:
         for used in (*node.all_input_nodes, node):
             if self._last.get(used.name, used.name) == node.name:
                 self.values.pop(used.name, None)
+
+
+def alive_bytes(graph: Graph, element: int = 4) -> int:
+    """Bytes of the values alive at once while one sample steps through, at most."""
+    last: dict[str, int] = {}
+    nodes = list(graph.program.graph.nodes)
+    for place, node in enumerate(nodes):
+        for used in (*node.all_input_nodes, node):
+            last[used.name] = place
+    ends: dict[int, list[int]] = {}
+    alive = most = 0
+    for place, node in enumerate(nodes):
+        size = element * _elements(node.meta.get("shape"), graph.batch_hint)
+        alive += size if node.op == "call_function" else 0
+        most = max(most, alive)
+        if node.op == "call_function":
+            ends.setdefault(last[node.name], []).append(size)
+        alive -= sum(ends.pop(place, ()))
+    return most
+
+
+def _elements(shape: Any, batch: int) -> int:
+    """Of one sample, in a shape whose batch is written as a prime; 0 for what has no batch."""
+    if not isinstance(shape, tuple):
+        return 0
+    if any(isinstance(part, tuple) for part in shape):
+        return sum(_elements(part, batch) for part in shape)
+    whole = math.prod(shape)
+    return whole // batch if any(size % batch == 0 for size in shape if size) else 0

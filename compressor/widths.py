@@ -62,10 +62,11 @@ class Steps:
 
     def allowed(self, multiple_of: int) -> Allowed:
         """Widths each group may take, ascending: multiples from its floor up, and the whole."""
-        return tuple(
-            np.append(np.arange(-(-floor // multiple_of) * multiple_of, units, multiple_of), units)
-            for floor, units in zip(self.floors.tolist(), self.units.tolist(), strict=True)
-        )
+        found = []
+        for floor, units in zip(self.floors.tolist(), self.units.tolist(), strict=True):
+            step = divisor(units, multiple_of)
+            found.append(np.append(np.arange(-(-floor // step) * step, units, step), units))
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,14 @@ class Met:
     widths: Widths
     multiple_of: int
     warnings: tuple[str, ...]
+
+
+def divisor(units: int, multiple_of: int) -> int:
+    """What a group's width is a multiple of: ``multiple_of``, halved until it is at most an eighth
+    of the group, whose choice would otherwise be all or half."""
+    while multiple_of > 1 and 8 * multiple_of > units:
+        multiple_of //= 2
+    return multiple_of
 
 
 def share(before: Costs, after: Costs, of: BudgetOf) -> float:

@@ -199,7 +199,8 @@ def test_plan_is_a_dry_run(work: Path, run: Run) -> None:
     before = sorted(work.iterdir())
     status, out, _ = run("plan", *TEACHER, "--data", "digits", "--sparsity", "0.5")
     assert status == 0
-    assert "params" in out
+    assert "units (" in out
+    assert "-50 %" in out
     assert sorted(work.iterdir()) == before
 
 

@@ -36,6 +36,7 @@ from compressor.types import (
     Plan,
     Scores,
 )
+from compressor.widths import divisor
 
 Runs = tuple[tuple[int, int, int], ...]
 
@@ -199,7 +200,8 @@ def test_budget_is_met_to_half_a_point_and_priced_exactly(
     assert (made.multiple_of < 8) == bool(made.warnings)
     for width, group in zip(widths(made), analysis.groups, strict=True):
         assert width >= max(1, 0.1 * group.units)
-        assert width % made.multiple_of == 0 or width == group.units
+        step = divisor(group.units, made.multiple_of)
+        assert width % step == 0 or width == group.units
 
 
 @over_planners
@@ -366,7 +368,7 @@ def test_nearest_value_not_below_is_taken_where_units_are_too_large(
         shares.append(1 - brute_force(analysis, keep).params / made.before.params)
     if min(abs(share - sparsity) for share in shares) <= 0.005:
         assert abs(made.achieved - sparsity) <= 0.005
-        assert len(made.warnings) == 1
+        assert made.warnings == ()  # groups this small have no multiple that could give way
     else:
         assert made.achieved == min(share for share in shares if share >= sparsity)
         assert f"{100 * made.achieved:.1f} %" in made.warnings[-1]

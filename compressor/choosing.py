@@ -1,0 +1,78 @@
+"""Choosing units: one way to plan carried out, or several tried and the best taken.
+
+Comes in: a graph, its analysis, a budget, batches, ways.  Goes out: a ``Plan`` and what was said of
+it.  A trial cuts the network by each way's plan, refits it from a few inputs and compares it with
+the whole network on inputs held out.  Knows nothing of training or files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compressor.evaluation import distance
+from compressor.graphs import Graph
+from compressor.reconstruction import reconstruct
+from compressor.removal import remove
+from compressor.scoring import Batch, Criterion, score
+from compressor.types import Analysis, Budget, Plan, Scores
+
+TRIAL_INPUTS = 256  # for refitting, and a quarter as many held out
+PIECE = 32
+
+Allocation = Callable[[Analysis, Scores, Budget], Plan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A criterion inside groups and an allocation over groups; ``name`` says both."""
+
+    name: str
+    criterion: Criterion
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    plan: Plan
+    note: str  # for the report
+
+
+def choose(
+    graph: Graph, analysis: Analysis, budget: Budget, ways: Sequence[Way], batches: Sequence[Batch]
+) -> Chosen:
+    """The plan of the way whose student is nearest to the network in a short trial.
+
+    One way needs no trial.  Raises what its allocation raises, such as BudgetError.
+    """
+    plans = [_plan(graph, analysis, budget, way, batches) for way in ways]
+    if len(plans) == 1:
+        return Chosen(plan=plans[0], note=f"units chosen by {ways[0].name}")
+    inputs = torch.cat([given for given, _ in batches])
+    held = max(1, min(TRIAL_INPUTS // 4, len(inputs) // 4))
+    used, held_out = inputs[:-held][:TRIAL_INPUTS], inputs[-held:].split(PIECE)
+    found = [_apart(graph, analysis, plan, used, held_out) for plan in plans]
+    best = min(range(len(plans)), key=lambda place: found[place])
+    told = "; ".join(f"{way.name} {apart:.3g}" for way, apart in zip(ways, found, strict=True))
+    return Chosen(
+        plan=plans[best],
+        note=f"units chosen by {ways[best].name}; distance to the teacher in a trial: {told}",
+    )
+
+
+def _plan(
+    graph: Graph, analysis: Analysis, budget: Budget, way: Way, batches: Sequence[Batch]
+) -> Plan:
+    return way.allocation(analysis, score(graph, analysis, way.criterion, batches), budget)
+
+
+def _apart(
+    graph: Graph, analysis: Analysis, plan: Plan, used: Tensor, held_out: Sequence[Tensor]
+) -> float:
+    student = reconstruct(remove(graph, analysis, plan), graph, used).graph
+    found = distance(student, graph, held_out)
+    return found if math.isfinite(found) else math.inf

@@ -1,0 +1,167 @@
+"""Who reads each group's units, and what they read: second moments of their inputs.
+
+Comes in: a graph, its analysis, inputs.  Goes out: for every group its ``Reader``s, the linear
+layers whose weight has columns for the group's units.  Criteria that ask what is lost *after* the
+readers are refitted start here.  Knows nothing of students or budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.equations import LinearLayer, find_layer
+from compressor.graphs import Graph
+from compressor.labelling import Labelling, label
+from compressor.stepping import Stepper
+from compressor.types import Analysis
+
+WIDE = 1536  # inputs from which on taps of a kernel are looked at one by one
+WIDEST = 6144  # rows from which on every input is looked at by itself
+FEWEST_ROWS, ROWS_PER_INPUT = 20_000, 5
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What enters a layer, means over all rows, in blocks that are taken as independent.
+
+    ``moment`` (blocks, inputs, inputs) of products, or (blocks, inputs) where each input is a block
+    of its own; ``mean`` (blocks, inputs).  A block is a group of the layer, or one tap of its
+    kernel in a group (``taps`` of them): then its inputs are the channels under that tap.
+    """
+
+    layer: LinearLayer
+    moment: Tensor
+    mean: Tensor
+    taps: int  # blocks that a group is cut into
+
+    def blocks(self, matrix: Tensor) -> Tensor:
+        """The layer's matrix (groups, inputs, outputs) cut into these blocks."""
+        groups, inputs, outputs = matrix.shape
+        parts = matrix.reshape(groups, inputs // self.taps, self.taps, outputs)
+        return parts.transpose(1, 2).reshape(groups * self.taps, -1, outputs)
+
+    def whole(self, blocks: Tensor, groups: int) -> Tensor:
+        """The inverse of ``blocks``."""
+        parts = blocks.reshape(groups, self.taps, *blocks.shape[1:])
+        return parts.transpose(1, 2).reshape(groups, -1, blocks.shape[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """``columns[u]``: inputs of a block, (k,), that hold unit ``u`` of the group."""
+
+    inputs: Inputs
+    columns: tuple[Integers, ...]
+
+
+def read_inputs(graph: Graph, batches: Iterable[Tensor], seed: int = 0) -> dict[str, Inputs]:
+    """Weight's name -> what enters its layer, for every linear layer of the graph."""
+    generator = torch.Generator().manual_seed(seed)
+    pieces = tuple(batches)
+    samples = sum(len(piece) for piece in pieces)
+    sums: dict[str, _Sums] = {}
+    with torch.no_grad():
+        for piece in pieces:
+            run = Stepper(graph, (piece,))
+            for node in run.nodes:
+                output = run.step(node)
+                layer = find_layer(node)
+                if layer is not None:
+                    shape = graph.tensors[layer.weight].shape
+                    rows = _rows(graph, layer, run.values[layer.value], output, samples, generator)
+                    found = _sum(layer, rows, layer.form.taps(shape))
+                    before = sums.get(layer.weight)
+                    sums[layer.weight] = found if before is None else before.plus(found)
+                run.release(node)
+    return {name: found.mean for name, found in sums.items()}
+
+
+def _rows(
+    graph: Graph,
+    layer: LinearLayer,
+    value: Tensor,
+    output: Tensor,
+    samples: int,
+    generator: torch.Generator,
+) -> Tensor:
+    shape = graph.tensors[layer.weight].shape
+    width = layer.form.matrix(graph.tensors[layer.weight]).shape[1]
+    places = layer.form.places(output)
+    wanted = min(places, -(-max(FEWEST_ROWS, ROWS_PER_INPUT * width) // samples))
+    picked = torch.randperm(places, generator=generator)[:wanted].to(value.device)
+    return layer.form.rows(value, shape, picked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sums:
+    """Of products and of values, over ``rows``."""
+
+    inputs: Inputs
+    rows: int
+
+    def plus(self, other: _Sums) -> _Sums:
+        one, two = self.inputs, other.inputs
+        summed = replace(one, moment=one.moment + two.moment, mean=one.mean + two.mean)
+        return _Sums(inputs=summed, rows=self.rows + other.rows)
+
+    @property
+    def mean(self) -> Inputs:
+        found = self.inputs
+        return replace(found, moment=found.moment / self.rows, mean=found.mean / self.rows)
+
+
+def _sum(layer: LinearLayer, rows: Tensor, taps: int) -> _Sums:
+    groups, count, width = rows.shape
+    cut = taps if width > WIDE else 1
+    blocks = rows.reshape(groups, count, width // cut, cut).permute(0, 3, 1, 2).flatten(0, 1)
+    alone = blocks.shape[2] > WIDEST
+    moment = blocks.square().sum(dim=1) if alone else blocks.mT @ blocks
+    mean = blocks.double().sum(dim=1)
+    inputs = Inputs(layer=layer, moment=moment.double(), mean=mean, taps=cut)
+    return _Sums(inputs=inputs, rows=count)
+
+
+def find_readers(
+    graph: Graph, analysis: Analysis, inputs: Mapping[str, Inputs]
+) -> tuple[tuple[Reader, ...], ...]:
+    """The readers of every group, in the analysis's order; none where no linear layer reads it."""
+    labelling = label(graph)
+    found: list[list[Reader]] = [[] for _ in analysis.groups]
+    for item in labelling.stored:
+        known = next((inputs[n] for n in (item.name, *item.aliases) if n in inputs), None)
+        if known is None or item.aliases:
+            continue
+        rows = labelling.rows(item.dims[known.layer.summed])
+        if rows is not None:
+            shape = graph.tensors[item.name].shape
+            for group, columns in _columns(labelling, rows, known, shape).items():
+                found[group].append(Reader(inputs=known, columns=columns))
+    return tuple(tuple(readers) for readers in found)
+
+
+def _columns(
+    labelling: Labelling, rows: Integers, inputs: Inputs, shape: torch.Size
+) -> dict[int, tuple[Integers, ...]]:
+    """Group -> a block's inputs that hold each of its units; groups that are read whole, and whose
+    units are read alike."""
+    form = inputs.layer.form
+    each = form.taps(shape) // inputs.taps
+    held: dict[int, set[int]] = {}
+    for row, units in enumerate(rows):
+        first = form.place(row, shape) * each
+        for unit in set(units.tolist()) - {0}:
+            held.setdefault(unit, set()).update(range(first, first + each))
+    found = {}
+    for group in {int(labelling.group_of[unit]) for unit in held}:
+        units = np.flatnonzero(labelling.group_of == group).tolist()
+        if len({len(held.get(unit, ())) for unit in units}) == 1:
+            found[group] = tuple(np.array(sorted(held[unit])) for unit in units)
+    return found
