@@ -14,7 +14,7 @@ import typer
 from compressor.errors import OptionError, SurroundingsError
 
 if TYPE_CHECKING:
-    from compressor.pacing import Deadline, Epochs
+    from compressor import pacing
     from compressor.types import Budget
 
 TeacherFile = Annotated[str, typer.Option("--teacher", help="weights, checkpoint or .pt2 program")]
@@ -59,6 +59,9 @@ CriterionName = Annotated[
 ]
 AllocationName = Annotated[str, typer.Option("--allocation", help="global or uniform")]
 Seed = Annotated[int, typer.Option(help="of splits, order, augmentation and measurement")]
+Minutes = Annotated[float | None, typer.Option(help="of training; 10 by default")]
+Epochs = Annotated[int | None, typer.Option(help="of training, in place of --minutes")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Everything = Annotated[bool, typer.Option("--all", help="show lists whole")]
@@ -105,17 +108,17 @@ def budget_of(
     )
 
 
-def length(minutes: float | None, epochs: int | None) -> Deadline | Epochs:
-    from compressor.pacing import Deadline, Epochs
+def length(minutes: float | None, epochs: int | None) -> pacing.Deadline | pacing.Epochs:
+    from compressor import pacing
 
     if minutes is not None and epochs is not None:
         raise OptionError("--minutes and --epochs exclude each other; give one")
     if epochs is not None:
-        return Epochs(epochs)
+        return pacing.Epochs(epochs)
     chosen = 10.0 if minutes is None else minutes
     if not (math.isfinite(chosen) and chosen > 0):
         raise OptionError(f"--minutes {chosen:g}: give a number above 0")
-    return Deadline(60.0 * chosen)
+    return pacing.Deadline(60.0 * chosen)
 
 
 def device_of(device: str | None) -> str:
