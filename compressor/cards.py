@@ -18,10 +18,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Top-1 as shares; None where there were no labelled images."""
+    """Top-1, a share, on this many images."""
 
-    validation: float | None
-    test: float | None
+    images: int
+    top1: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,8 @@ class Card:
     seed: int
     epochs: float  # passes over the training images, in fractions
     seconds: float
-    accuracy: Accuracy
+    validation: Accuracy  # on the images that chose the weights
+    test: Accuracy | None  # None: no labelled test images
 
 
 def card_path(weights: Path) -> Path:

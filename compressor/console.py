@@ -109,9 +109,10 @@ class Console:
 
     def taught(self, card: Card, file: Path, command: str) -> None:
         """What a new teacher can do, where it is, and the command that makes it smaller."""
-        known = (("test", card.accuracy.test), ("validation", card.accuracy.validation))
         told = [
-            f"{100 * share:.1f} % on {name} images" for name, share in known if share is not None
+            f"{100 * found.top1:.1f} % on {found.images:,} {name} images"
+            for name, found in (("test", card.test), ("validation", card.validation))
+            if found is not None
         ]
         self._terminal.print(f"\n{file}: top-1 {', '.join(told)}", markup=False)
         self._terminal.print(f"smaller: {command}", markup=False)

@@ -18,7 +18,8 @@ CARD = Card(
     seed=0,
     epochs=1.5,
     seconds=2.0,
-    accuracy=Accuracy(validation=0.5, test=None),
+    validation=Accuracy(images=4, top1=0.5),
+    test=None,
 )
 
 

@@ -211,7 +211,9 @@ def test_train_writes_a_teacher_that_build_takes(work: Path, run: Run) -> None:
     assert (status, err) == (0, "")
     for told in ("preprocessing: ", "always divided alike", "train for 1 epochs"):
         assert told in out
-    assert re.search(r"new\.safetensors: top-1 [\d.]+ % on test images, [\d.]+ % on val", out)
+    assert re.search(
+        r"new\.safetensors: top-1 [\d.]+ % on 539 test images, [\d.]+ % on 180 val", out
+    )
     assert sorted(path.name for path in (work / "taught").iterdir()) == [
         "new.safetensors",
         "new.safetensors.json",

@@ -188,7 +188,8 @@ def save_with_card(folder: Path, architecture: str) -> Path:
         seed=0,
         epochs=1.0,
         seconds=1.0,
-        accuracy=Accuracy(validation=0.5, test=None),
+        validation=Accuracy(images=4, top1=0.5),
+        test=None,
     )
     card_path(file).write_bytes(encode_card(card))
     return file
