@@ -29,7 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 $(TEACHER): | $(STAMP)
-	$(BIN)/python tools/train_digits_teacher.py $@ --threads $(THREADS)
+	$(BIN)/compressor train --arch torchvision:resnet18 --data digits --epochs 12 \
+	  --threads $(THREADS) --out $@
 
 demo: $(STAMP) $(TEACHER)
 	$(BIN)/compressor build --teacher $(TEACHER) --arch torchvision:resnet18 --data digits \

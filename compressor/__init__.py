@@ -5,6 +5,7 @@ Modules, in the order a network passes through them:
     errors         what is refused, and the exit status it ends in
     types          the plain values between stages
     files          files written whole or not at all
+    cards          what is known about a trained teacher, beside its weights
     checkpoints    weight files, read without running anything in them
     archives       .pt2 archives, scanned before they are loaded
     architectures  what an architecture is, from a file or timm
@@ -73,6 +74,7 @@ Modules, in the order a network passes through them:
     choosing       ways to plan, one tried against another
     recipes        named tuples of phases
     watching       who watches a build, seconds by stage
+    teaching       an architecture trained from fresh weights
     recovery       repair and training of a cut student, measured
     runs           the run folder
     building       the pipeline

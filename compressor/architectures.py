@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -54,7 +55,10 @@ def nothing_published(sha256: str | None, options: Options) -> Preprocessing | N
 
 
 def from_file(path: Path, factory_name: str) -> Architecture:
-    """The user's own code: ``factory_name()`` of the file at ``path`` gives the network."""
+    """The user's own code: ``factory_name()`` of the file at ``path`` gives the network.
+
+    It is given ``num_classes`` where it takes that and the number is known.
+    """
     spec = f"{path}:{factory_name}"
     factory = getattr(_import_file(path), factory_name, None)
     if not callable(factory):
@@ -73,14 +77,30 @@ def from_file(path: Path, factory_name: str) -> Architecture:
             )
         return module
 
+    taken = _takes_classes(factory)
+    insists = taken is not None and taken.default is inspect.Parameter.empty
     return Architecture(
         name=f"{path.name}:{factory_name}",
         build=build,
         build_hollow=build,
-        options_for=no_options,
-        classes_option=None,
+        options_for=_last_rows if insists else no_options,
+        classes_option="num_classes" if taken is not None else None,
         published=nothing_published,
     )
+
+
+def _takes_classes(factory: Callable[..., Any]) -> inspect.Parameter | None:
+    """The parameter ``num_classes``, as all libraries call it, where the user's factory has it."""
+    try:
+        return inspect.signature(factory).parameters.get("num_classes")
+    except (TypeError, ValueError):  # no signature to read
+        return None
+
+
+def _last_rows(shapes: Mapping[str, Shape]) -> Options:
+    """A number for a factory that insists on one: mostly right, and ``fitting`` corrects it."""
+    last = next((shape for shape in reversed(list(shapes.values())) if shape), None)
+    return {"num_classes": last[0]} if last else {}
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -23,6 +23,7 @@ from compressor.analysis import analyze
 from compressor.choosing import choose
 from compressor.data import ImageData, Images, batches, open_data
 from compressor.errors import DataError, DefectError, ProofError
+from compressor.evaluation import output_size
 from compressor.graphs import Graph
 from compressor.loading import Teacher, capture_teacher
 from compressor.pacing import Deadline, Epochs
@@ -211,14 +212,6 @@ def prepare(
         plan=chosen.plan,
         note=chosen.note,
     )
-
-
-def output_size(graph: Graph) -> int | None:
-    """Number of classes, where the network's (first) output is a matrix of logits."""
-    output = next(iter(graph.program.graph.find_nodes(op="output")))
-    first = output.all_input_nodes[0] if output.all_input_nodes else None
-    shape = first.meta.get("shape") if first is not None else None
-    return int(shape[1]) if isinstance(shape, tuple) and len(shape) == 2 else None
 
 
 # -- removal and proof -------------------------------------------------------------------------

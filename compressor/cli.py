@@ -23,12 +23,15 @@ from compressor.options import (
     AsJson,
     CriterionName,
     Data,
+    Device,
+    Epochs,
     Everything,
     Fold,
     ImageSize,
     KeepAtLeast,
     KeepWhole,
     Mean,
+    Minutes,
     MultipleOf,
     Of,
     RecipeName,
@@ -79,10 +82,8 @@ def build(
     feature_weight: Annotated[
         float, typer.Option(help="of the distance on kept units in the training loss")
     ] = 0.0,
-    minutes: Annotated[float | None, typer.Option(help="of training; 10 by default")] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="of training, in place of --minutes; 0: none")
-    ] = None,
+    minutes: Minutes = None,
+    epochs: Epochs = None,
     mean: Mean = None,
     std: Std = None,
     image_size: ImageSize = None,
@@ -93,7 +94,7 @@ def build(
     precision: Annotated[str, typer.Option(help="of the deployables: fp32")] = "fp32",
     opset: Annotated[int | None, typer.Option(help="of the ONNX files")] = None,
     seed: Seed = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one")] = None,
+    device: Device = None,
     threads: Threads = 0,
     bench_seconds: Annotated[float, typer.Option(help="per benchmark setting")] = 5.0,
     out: Annotated[str | None, typer.Option(help="run folder; runs/TEACHER-OF-SPARSITY")] = None,
@@ -236,6 +237,55 @@ def plan(
 
 
 @app.command()
+def train(
+    arch: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME or FILE.py:factory")],
+    data: Annotated[str, typer.Option(help="a folder of class folders, or digits")],
+    out: Annotated[str, typer.Option(help="weight file: .pt, .pth or .safetensors")],
+    test: TestFolder = None,
+    minutes: Minutes = None,
+    epochs: Epochs = None,
+    mean: Mean = None,
+    std: Std = None,
+    image_size: ImageSize = None,
+    batch_size: Annotated[int | None, typer.Option(help="images of one step")] = None,
+    seed: Seed = 0,
+    device: Device = None,
+    threads: Threads = 0,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="train anew in place of an earlier teacher")
+    ] = False,
+) -> None:
+    """Train a teacher: an architecture learns the classes of an image folder from nothing."""
+    from compressor import teaching
+    from compressor.console import Console
+
+    lasting = length(minutes, epochs)
+    if lasting is None:
+        raise OptionError("--epochs 0: a teacher from fresh weights needs at least 1")
+    place = device_of(device)
+    set_threads(threads)
+    console = Console()
+    with console.watching(lasting):
+        card = teaching.train(
+            arch,
+            data,
+            Path(out),
+            length=lasting,
+            test=test,
+            seed=seed,
+            image_size=image_size,
+            mean=numbers("--mean", mean),
+            std=numbers("--std", std),
+            batch_size=batch_size,
+            device=place,
+            restart=restart,
+            listener=console,
+        )
+    command = f"compressor build --teacher {out} --arch {arch} --data {data} --sparsity 0.7"
+    console.taught(card, Path(out), command)
+
+
+@app.command()
 def verify(folder: Annotated[str, typer.Argument(help="a run folder")]) -> None:
     """Check every hash of a run folder and replay its golden samples in ONNX Runtime."""
     from export.verification import verify as check
@@ -322,7 +372,7 @@ def _load(
         return fold_teacher(loaded)
 
 
-STOPPED = "stopped; the same command continues after the last finished stage"
+STOPPED = "stopped; for a build, the same command continues after the last finished stage"
 
 # -- errors ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from compressor.pacing import Deadline, Epochs
 from compressor.tables import answers, widths
 
 if TYPE_CHECKING:
+    from compressor.cards import Card
     from compressor.dimensions import Parameter
     from compressor.distillation import Progress
     from compressor.explanation import Explanation
@@ -46,8 +47,8 @@ class Console:
 
     def stage(self, name: str) -> None:
         self._close_bar()
-        if name == "distill" and self._length is not None:
-            name = f"distill for {_describe(self._length)}"
+        if name in ("distill", "train") and self._length is not None:
+            name = f"{name} for {_describe(self._length)}"
         self._terminal.print(f"[bold]{name}[/bold]")
 
     def note(self, text: str) -> None:
@@ -113,6 +114,16 @@ class Console:
             self._terminal.print(block[0], markup=False, style="bold")
             for line in block[1:]:
                 self._terminal.print(line, markup=False)
+
+    def taught(self, card: Card, file: Path, command: str) -> None:
+        """What a new teacher can do, where it is, and the command that makes it smaller."""
+        told = [
+            f"{100 * found.top1:.1f} % on {found.images:,} {name} images"
+            for name, found in (("test", card.test), ("validation", card.validation))
+            if found is not None
+        ]
+        self._terminal.print(f"\n{file}: top-1 {', '.join(told)}", markup=False)
+        self._terminal.print(f"smaller: {command}", markup=False)
 
     def result(self, verdict: str, status: str, lines: Sequence[str], page: Path) -> None:
         """The verdict of a finished run, what must be said with it, and where its page is."""

@@ -31,6 +31,7 @@ FEWEST_IMAGES = 3  # one each to train, to choose and to test
 SYNTHETIC_TRAIN = 512
 SYNTHETIC_VALIDATION = 128
 DIGITS_SPLIT_SEED = 0  # the split never changes: a teacher trained on it must not see its test set
+DIGITS_CLASSES = tuple(str(digit) for digit in range(10))
 ONLY_AGREEMENT = "accuracy is unknown: {why}; only agreement with the teacher is reported"
 
 
@@ -75,6 +76,25 @@ def first_size(spec: str) -> tuple[int, int] | None:
     if spec == "synthetic":
         return None
     return own_size(spec) or first_picture_size(Path(spec))
+
+
+def class_names(spec: str) -> tuple[str, ...]:
+    """What a network could learn to tell apart there.
+
+    Raises DataError where the training images have no labels, or fewer than two classes.
+    """
+    if spec == "digits":
+        return DIGITS_CLASSES
+    if spec == "synthetic":
+        raise DataError("synthetic: made-up pictures have no labels; give a folder, or digits")
+    folder = Path(spec)
+    classes = list_images(parts_of(folder).get("train", folder)).classes
+    if len(classes) < 2:
+        raise DataError(
+            f"{spec}: {'one class folder' if classes else 'no class folders'}; training from "
+            "labels needs a folder of pictures for each of at least 2 classes"
+        )
+    return classes
 
 
 def open_data(
@@ -165,7 +185,7 @@ def _digits(preprocessing: Preprocessing) -> ImageData:
         train=train,
         validation=validation,
         test=test,
-        classes=tuple(str(digit) for digit in range(10)),
+        classes=DIGITS_CLASSES,
         preprocessing=preprocessing,
         train_with_labels=True,
         seen_test_share=0.0,

@@ -10,7 +10,7 @@
     │   ├── PlanError                    a plan made for another structure, or edited by hand
     │   ├── OptionError                  options that contradict each other
     │   ├── MissingExtraError            an optional library is needed and absent
-    │   └── FolderError                  an output folder that is not ours to write
+    │   └── FolderError                  an output folder or file that is not ours to write
     ├── SurroundingsError     status 3   disk, memory, lock or device failed
     └── DefectError           status 1   a defect of ours, stopped before it reached a file
         ├── ProofError                   the student differs from the masked teacher

@@ -43,6 +43,14 @@ def logits_of(output: Any) -> Tensor:
     )
 
 
+def output_size(graph: Graph) -> int | None:
+    """Number of classes, where the network's (first) output is a matrix of logits."""
+    output = next(iter(graph.program.graph.find_nodes(op="output")))
+    first = output.all_input_nodes[0] if output.all_input_nodes else None
+    shape = first.meta.get("shape") if first is not None else None
+    return int(shape[1]) if isinstance(shape, tuple) and len(shape) == 2 else None
+
+
 @contextmanager
 def evaluating(graph: Graph) -> Iterator[Graph]:
     """The graph in evaluation mode without gradients; its own mode is restored afterwards."""

@@ -45,6 +45,18 @@ def write_bytes(path: Path, content: bytes) -> None:
         place.write_bytes(content)
 
 
+def check_writable(path: Path) -> None:
+    """Make the folder of ``path``.  Raises SurroundingsError where nothing can be written there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    if not os.access(path.parent, os.W_OK):
+        raise SurroundingsError(
+            f"cannot write {path}: no permission in its folder; choose another --out"
+        )
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with path.open("rb") as stream:

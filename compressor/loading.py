@@ -15,8 +15,8 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from compressor.architectures import Architecture
 from compressor.archives import is_archive, read_program
+from compressor.cards import Card, card_path, read_card
 from compressor.checkpoints import Checkpoint, check_file, check_finite, read_checkpoint
 from compressor.errors import ArchitectureError, LoadError, OptionError
 from compressor.files import sha256 as sha256_of
@@ -79,7 +79,9 @@ def load(
     """Load a teacher from a state dict, a checkpoint around one, or an exported program.
 
     ``arch`` is torchvision:NAME, timm:NAME or FILE.py:factory; None recognises torchvision's.
-    The input's size is ``image_size``, else the architecture's published one, else ``data_size``.
+    A card beside the file (``compressor.cards``) says what neither ``arch`` nor options do: a
+    library's architecture, the preprocessing, the classes.  The input's size is ``image_size``,
+    else the card's or the architecture's published one, else ``data_size``.
     ``mean`` and ``std`` are in [0, 1] pixel units, one number or one per channel.
 
     Raises LoadError for the file, ArchitectureError for the architecture, OptionError for options.
@@ -101,18 +103,19 @@ def load(
     sha256 = sha256_of(file)
     if checkpoint.module is not None and arch is None:
         return _take_module(file, sha256, checkpoint, wishes)
-    found, notes = _find(file, arch, checkpoint)
-    module = fill(found)
+    card, card_notes = _card_of(file, sha256)
+    found, notes = _find(file, arch or _library_architecture(card), checkpoint)
+    published = found.architecture.published(sha256, found.options)
     return _teacher(
-        module=module,
-        architecture=found.architecture,
+        module=fill(found),
+        categories=card.classes if card else found.architecture.categories,
         factory=factory_of(found),
-        published=found.architecture.published(sha256, found.options),
+        published=card.preprocessing if card else published,
         source=Source(
             name=file.stem, architecture=found.architecture.name, sha256=sha256, trained=True
         ),
         wishes=wishes,
-        notes=(*checkpoint.notes, *notes, *_peculiarities(found)),
+        notes=(*checkpoint.notes, *card_notes, *notes, *_peculiarities(found)),
     )
 
 
@@ -129,21 +132,20 @@ def untrained(
 ) -> Teacher:
     """A network of ``arch`` as its code initialises it, for recipes that have no trained teacher.
 
-    ``classes`` None leaves the architecture's own number.  Torch's global generator is left as it
-    was.  Raises ArchitectureError and OptionError as ``load`` does.
+    ``classes`` None leaves the architecture's own number, and so does a factory of the user's that
+    takes none: look at the output.  Torch's global generator is left as it was.  Raises
+    ArchitectureError and OptionError as ``load`` does.
     """
     architecture = find_architecture(arch)
     options = dict(architecture.options_for({}))
-    if classes is not None:
-        if architecture.classes_option is None:
-            raise OptionError(f"--arch {arch}: its factory decides the number of classes")
+    if classes is not None and architecture.classes_option is not None:
         options[architecture.classes_option] = classes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = architecture.build(options)
     return _teacher(
         module=module.float().eval(),
-        architecture=architecture,
+        categories=architecture.categories,
         factory=lambda: architecture.build(options),
         published=architecture.published(None, options),
         source=Source(
@@ -161,6 +163,24 @@ def untrained(
         ),
         notes=(),
     )
+
+
+def _card_of(file: Path, sha256: str) -> tuple[Card | None, tuple[str, ...]]:
+    """The card beside a weight file, and a line about it."""
+    card, name = read_card(file), card_path(file).name
+    if card is None:
+        return None, ()
+    if card.sha256 != sha256:
+        return None, (f"{name} speaks of other weights and is not used",)
+    origin = f"as in training ({name})"
+    card = replace(card, preprocessing=replace(card.preprocessing, origin=origin))
+    return card, (f"{name}: {card.architecture}, trained on {card.data}",)
+
+
+def _library_architecture(card: Card | None) -> str | None:
+    """What a card may decide by itself: a user's own code runs only where it is named."""
+    known = card is not None and card.architecture.startswith(("torchvision:", "timm:"))
+    return card.architecture if card is not None and known else None
 
 
 def _find(file: Path, arch: str | None, checkpoint: Checkpoint) -> tuple[Fit, tuple[str, ...]]:
@@ -189,7 +209,7 @@ def _peculiarities(found: Fit) -> tuple[str, ...]:
 def _teacher(
     *,
     module: nn.Module,
-    architecture: Architecture,
+    categories: tuple[str, ...] | None,
     factory: Callable[[], nn.Module],
     published: Preprocessing | None,
     source: Source,
@@ -198,7 +218,6 @@ def _teacher(
 ) -> Teacher:
     preprocessing, inputs = _input(module, published, wishes)
     outputs = _head_rows(module)
-    categories = architecture.categories
     return Teacher(
         module=module,
         graph=None,

@@ -14,7 +14,7 @@ import typer
 from compressor.errors import OptionError, SurroundingsError
 
 if TYPE_CHECKING:
-    from compressor.pacing import Deadline, Epochs
+    from compressor import pacing
     from compressor.types import Budget
 
 TeacherFile = Annotated[str, typer.Option("--teacher", help="weights, checkpoint or .pt2 program")]
@@ -66,6 +66,9 @@ RepairImages = Annotated[
     int | None, typer.Option(help="training images that scoring and repair may see")
 ]
 Seed = Annotated[int, typer.Option(help="of splits, order, augmentation and measurement")]
+Minutes = Annotated[float | None, typer.Option(help="of training; 10 by default")]
+Epochs = Annotated[int | None, typer.Option(help="of training, in place of --minutes; 0: none")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Everything = Annotated[bool, typer.Option("--all", help="show lists whole")]
@@ -107,18 +110,18 @@ def budget_of(
     )
 
 
-def length(minutes: float | None, epochs: int | None) -> Deadline | Epochs | None:
+def length(minutes: float | None, epochs: int | None) -> pacing.Deadline | pacing.Epochs | None:
     """How long to train; None for ``--epochs 0``, not at all."""
-    from compressor.pacing import Deadline, Epochs
+    from compressor import pacing
 
     if minutes is not None and epochs is not None:
         raise OptionError("--minutes and --epochs exclude each other; give one")
     if epochs is not None:
-        return Epochs(epochs) if epochs else None
+        return pacing.Epochs(epochs) if epochs else None
     chosen = 10.0 if minutes is None else minutes
     if not (math.isfinite(chosen) and chosen > 0):
         raise OptionError(f"--minutes {chosen:g}: give a number above 0")
-    return Deadline(60.0 * chosen)
+    return pacing.Deadline(60.0 * chosen)
 
 
 def sample_of(repair_images: int | None) -> int | None:

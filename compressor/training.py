@@ -23,7 +23,6 @@ from compressor.optimisation import (
     AveragedWeights,
     Optimisation,
     copy_values,
-    make_optimiser,
     set_learning_rate,
 )
 
@@ -47,7 +46,7 @@ class Trainer:
         self.accelerator, self.how, self.settings = accelerator, how, settings
         self.objective = objective
         self.learner = self._placed(student).train()
-        self.optimiser = make_optimiser(self.learner, settings)
+        self.optimiser = settings.make_optimiser(self.learner)
         self.model, self.stepper = accelerator.prepare(
             Observed(self.learner, observed), self.optimiser
         )

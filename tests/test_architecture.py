@@ -31,7 +31,7 @@ ROWS = (
     ("compressor.rules", "compressor.planning", "compressor.ranking", "compressor.widths"),
     ("compressor",),  # the stages: all that is not named in another row
     ("compressor.recipes",),
-    ("compressor.recovery", "export", "benchmarks"),
+    ("compressor.recovery", "compressor.teaching", "export", "benchmarks"),
     ("compressor.building",),
     ("benchmarks.studies", "compressor.cli", "compressor.__main__"),
 )

@@ -204,6 +204,54 @@ def test_plan_is_a_dry_run(work: Path, run: Run) -> None:
     assert sorted(work.iterdir()) == before
 
 
+TRAIN = ("train", "--arch", "net.py:small", "--data", "digits", "--epochs", "1", "--threads", "1")
+
+
+def test_train_writes_a_teacher_that_build_takes(work: Path, run: Run) -> None:
+    status, out, err = run(*TRAIN, "--out", "taught/new.safetensors", "--image-size", "16")
+    assert (status, err) == (0, "")
+    for told in ("preprocessing: ", "always divided alike", "train for 1 epochs"):
+        assert told in out
+    assert re.search(
+        r"new\.safetensors: top-1 [\d.]+ % on 539 test images, [\d.]+ % on 180 val", out
+    )
+    assert sorted(path.name for path in (work / "taught").iterdir()) == [
+        "new.safetensors",
+        "new.safetensors.json",
+    ]
+    taught = ("--teacher", "taught/new.safetensors", "--arch", "net.py:small")
+    status, out, err = run("analyze", *taught)
+    assert (status, err) == (0, "")
+    assert "new.safetensors.json: net.py:small, trained on digits" in out
+    status, _, err = run(*TRAIN, "--out", "taught/new.safetensors")
+    assert status == 2
+    assert err.startswith("error: taught/new.safetensors is there already")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--out", "bad.txt"), "bad.txt"),
+        (("--out", "bad.pt", "--data", "synthetic"), "synthetic"),
+        (("--out", "bad.pt", "--data", "nowhere"), "nowhere"),
+        (("--out", "bad.pt", "--arch", "torchvision:resnet9000"), "resnet9000"),
+        (("--out", "bad.pt", "--minutes", "1"), "--minutes"),
+        (("--out", "bad.pt", "--mean", "x"), "--mean"),
+        ((), "--out"),
+    ],
+)
+def test_train_refuses_in_one_line(
+    work: Path, run: Run, arguments: tuple[str, ...], said: str
+) -> None:
+    status, _, err = run(*TRAIN, *arguments)
+    assert status == 2, err
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1, err
+    assert said in err
+    assert not list(work.glob("bad.*"))
+
+
 def _broken_image(folder: Path) -> None:
     for name in "abcdefghij":
         (folder / name).mkdir(parents=True)

@@ -18,6 +18,7 @@ from compressor.data import (
     Images,
     augmentation_for,
     batches,
+    class_names,
     first_size,
     normalise,
     open_data,
@@ -328,3 +329,20 @@ def test_imagenet_photos_open_as_described() -> None:
     assert data.test is not None
     assert len(data.test) == len(data.train) == 1000
     assert data.seen_test_share == 1.0
+
+
+def test_class_names_are_those_of_the_training_folder(tmp_path: Path) -> None:
+    write_classes(tmp_path / "plain", {"b": 1, "a": 1})
+    write_classes(tmp_path / "parts" / "train", {"x": 1, "y": 1, "z": 1})
+    write_classes(tmp_path / "parts" / "test", {"x": 1})
+    assert class_names(str(tmp_path / "plain")) == ("a", "b")
+    assert class_names(str(tmp_path / "parts")) == ("x", "y", "z")
+    assert class_names("digits") == tuple("0123456789")
+
+
+def test_pictures_without_classes_have_no_class_names(tmp_path: Path) -> None:
+    picture(0).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match="no class folders"):
+        class_names(str(tmp_path))
+    with pytest.raises(DataError, match="made-up pictures"):
+        class_names("synthetic")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compressor.errors import SurroundingsError
-from compressor.files import replacing, sha256, write_bytes
+from compressor.files import check_writable, replacing, sha256, write_bytes
 
 
 def _write_half(place: Path) -> None:
@@ -41,3 +41,11 @@ def test_a_disk_that_refuses_is_the_surroundings_fault(tmp_path: Path) -> None:
 def test_hash_is_of_the_bytes(tmp_path: Path) -> None:
     write_bytes(tmp_path / "x", b"abc")
     assert sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "x.pt")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SurroundingsError, match="choose another --out"):
+        check_writable(tmp_path / "file" / "x.pt")

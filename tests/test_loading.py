@@ -12,9 +12,12 @@ from torch import nn
 from torchvision import models
 
 from compressor import loading
+from compressor.cards import Accuracy, Card, card_path, encode_card
 from compressor.errors import ArchitectureError, LoadError, OptionError
+from compressor.files import sha256
 from compressor.loading import load, untrained
 from compressor.preprocessing import IMAGENET_MEAN
+from compressor.types import Preprocessing
 
 OWN_CODE = """
 from torch import nn
@@ -153,6 +156,65 @@ def test_untrained_teacher_is_the_same_for_the_same_seed() -> None:
     assert not first.source.trained
     assert torch.equal(first.module.classifier[1].weight, again.module.classifier[1].weight)
     assert first.module.classifier[1].weight.shape[0] == 4
+
+
+def test_a_factory_that_takes_the_number_of_classes_is_given_it(own: Path) -> None:
+    code = OWN_CODE + (
+        "def any(num_classes): return nn.Sequential(nn.Flatten(), nn.Linear(12, num_classes))\n"
+        "def most(num_classes=5): return any(num_classes)\n"
+    )
+    (own / "mine.py").write_text(code)
+    weights = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).state_dict()
+    torch.save(weights, own / "x.pt")
+    for name in ("any", "most"):
+        teacher = load(own / "x.pt", f"{own / 'mine.py'}:{name}", image_size=2)
+        assert teacher.module is not None
+        assert torch.equal(teacher.module.get_parameter("1.weight"), weights["1.weight"])
+        fresh = untrained(f"{own / 'mine.py'}:{name}", classes=4, image_size=2)
+        assert fresh.module is not None
+        assert fresh.module.get_parameter("1.weight").shape == (4, 12)
+
+
+def save_with_card(folder: Path, architecture: str) -> Path:
+    file = folder / "mine.pt"
+    torch.save(models.resnet18(weights=None, num_classes=2).state_dict(), file)
+    card = Card(
+        sha256=sha256(file),
+        architecture=architecture,
+        classes=("cat", "dog"),
+        preprocessing=Preprocessing(crop=(40, 40), mean=(0.5,) * 3, std=(0.2,) * 3),
+        data="pets",
+        images=10,
+        seed=0,
+        epochs=1.0,
+        seconds=1.0,
+        validation=Accuracy(images=4, top1=0.5),
+        test=None,
+    )
+    card_path(file).write_bytes(encode_card(card))
+    return file
+
+
+def test_a_card_says_what_is_not_asked_for(tmp_path: Path) -> None:
+    teacher = load(save_with_card(tmp_path, "torchvision:resnet18"))
+    assert teacher.labels == ("cat", "dog")
+    assert teacher.preprocessing.crop == (40, 40)
+    assert teacher.preprocessing.mean == (0.5,) * 3
+    assert teacher.preprocessing.origin == "as in training (mine.pt.json)"
+    assert "mine.pt.json: torchvision:resnet18, trained on pets" in teacher.notes
+    assert not any("recognised" in note for note in teacher.notes)
+    asked = load(tmp_path / "mine.pt", image_size=32, std=(0.25,)).preprocessing
+    assert (asked.crop, asked.mean, asked.std) == ((32, 32), (0.5,) * 3, (0.25,) * 3)
+
+
+def test_a_card_names_no_code_to_run_and_speaks_of_its_own_weights_only(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise RuntimeError('run without being asked for')")
+    teacher = load(save_with_card(tmp_path, "mine.py:small"))
+    assert teacher.source.architecture == "torchvision:resnet18"
+    torch.save(models.resnet18(weights=None, num_classes=2).state_dict(), tmp_path / "mine.pt")
+    other = load(tmp_path / "mine.pt")
+    assert "mine.pt.json speaks of other weights and is not used" in other.notes
+    assert other.preprocessing.crop == (224, 224)
 
 
 def test_program_becomes_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,11 @@ from torch import nn
 from compressor.graphs import Graph, capture
 from compressor.optimisation import (
     AveragedWeights,
-    Optimisation,
+    MakeOptimiser,
     copy_values,
-    make_optimiser,
+    nesterov_sgd,
+    plain_adamw,
+    relative_adamw,
     schedule,
     set_learning_rate,
 )
@@ -34,13 +36,12 @@ def test_schedule_climbs_and_falls_to_nothing() -> None:
 
 
 def test_a_step_is_a_share_of_the_tensor_whatever_its_scale() -> None:
-    settings = Optimisation(learning_rate=0.01)
     moves = []
     for scale in (1.0, 1000.0):
         module = nn.Linear(50, 50, bias=False)
         torch.nn.init.constant_(module.weight, 0.1 * scale)
-        optimiser = make_optimiser(module, settings)
-        set_learning_rate(optimiser, settings.learning_rate)
+        optimiser = relative_adamw()(module)
+        set_learning_rate(optimiser, 0.01)
         module(torch.ones(1, 50)).sum().backward()
         optimiser.step()
         moves.append(float((module.weight.detach() / (0.1 * scale) - 1.0).abs().mean()))
@@ -50,7 +51,7 @@ def test_a_step_is_a_share_of_the_tensor_whatever_its_scale() -> None:
 def test_norms_and_biases_are_not_decayed_and_can_leave_zero() -> None:
     module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     nn.init.zeros_(module[0].bias)  # type: ignore[arg-type]
-    optimiser = make_optimiser(module, Optimisation(weight_decay=0.1))
+    optimiser = relative_adamw(weight_decay=0.1)(module)
     by_size = {tuple(g["params"][0].shape): g for g in optimiser.param_groups}
     assert by_size[3, 3]["weight_decay"] > 0
     assert all(
@@ -63,7 +64,17 @@ def test_norms_and_biases_are_not_decayed_and_can_leave_zero() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     module = nn.Linear(2, 2)
     module.bias.requires_grad_(False)
-    assert len(make_optimiser(module, Optimisation()).param_groups) == 1
+    for make in (relative_adamw(), plain_adamw(), nesterov_sgd()):
+        assert len(make(module).param_groups) == 1
+
+
+@pytest.mark.parametrize("make", [plain_adamw(weight_decay=0.1), nesterov_sgd(weight_decay=0.1)])
+def test_fresh_weights_share_one_learning_rate_and_only_weights_decay(make: MakeOptimiser) -> None:
+    optimiser = make(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)))
+    set_learning_rate(optimiser, 0.5)
+    assert [group["lr"] for group in optimiser.param_groups] == [0.5, 0.5]
+    decays = {group["params"][0].ndim: group["weight_decay"] for group in optimiser.param_groups}
+    assert decays == {2: 0.1, 1: 0.0}
 
 
 def test_average_follows_soon_and_then_slowly_statistics_included() -> None:

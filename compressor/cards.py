@@ -1,0 +1,61 @@
+"""Cards: what is known about a trained teacher's weights, as JSON beside them.
+
+Comes in: a ``Card``, or the path of a weight file.  Goes out: the JSON text, or the card that lies
+there: ``resnet18.pt.json`` for ``resnet18.pt``.  Knows nothing of networks or of training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from compressor.types import Preprocessing
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Top-1, a share, on this many images."""
+
+    images: int
+    top1: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A weight file and the run that made it."""
+
+    format: int = FORMAT
+    sha256: str  # of the weight file: a card speaks of these very weights only
+    architecture: str  # "torchvision:resnet18", "net.py:small"
+    classes: tuple[str, ...]  # in the order of the outputs
+    preprocessing: Preprocessing
+    data: str
+    images: int  # trained on
+    seed: int
+    epochs: float  # passes over the training images, in fractions
+    seconds: float
+    validation: Accuracy  # on the images that chose the weights
+    test: Accuracy | None  # None: no labelled test images
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a weight file lies."""
+    return weights.with_name(f"{weights.name}.json")
+
+
+def encode_card(card: Card) -> bytes:
+    """The file's content."""
+    return msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n"
+
+
+def read_card(weights: Path) -> Card | None:
+    """The card beside ``weights``; None where there is none, or a file that is not a card."""
+    try:
+        card = msgspec.json.decode(card_path(weights).read_bytes(), type=Card)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return card if card.format == FORMAT else None
