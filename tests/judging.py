@@ -255,10 +255,13 @@ def _parts(value: Any) -> Iterator[bytes]:
             yield from _parts(entry)
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            yield from _parts(getattr(value, field.name))
+            if field.repr:  # the others are caches, by the address of what they hold
+                yield from _parts(getattr(value, field.name))
     elif isinstance(value, Units):
         for name, entry in vars(value).items():
-            if name != "_factor_table":  # a cache
+            if name == "_parent":  # how long the ways to the roots are says nothing
+                yield from _parts(value.find(np.arange(len(value))))
+            elif name != "_factor_table":  # a cache
                 yield from _parts(entry)
     else:
         yield repr(value).encode()
