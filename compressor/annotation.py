@@ -48,6 +48,18 @@ class Sizes:
     def batch(self) -> int:
         return next(iter(self.hints))
 
+    def holds_free(self, size: int) -> bool:
+        """Whether a size that is not labelled holds a free one as a factor."""
+        return any(size % hint == 0 for hint in self.hints)
+
+    def repeats(self, rows: NDArray[Any]) -> bool:
+        """Whether rows (n, ...) repeat with a free size; a width may be a multiple of its prime."""
+        return any(
+            _is_repeated(rows, outer, hint)
+            for hint in self.hints
+            for outer in _divisors(len(rows), hint)
+        )
+
     def in_one_sample(self, size: int) -> int:
         """A size that is not labelled, for one sample at the captured length."""
         if size in self.symbolic or not size:
@@ -67,12 +79,16 @@ def repeated(rows: NDArray[Any], real: Mapping[int, int]) -> NDArray[np.intp]:
     for hint, size in real.items():
         found = rows[index]
         for outer in _divisors(len(index), hint):
-            grid = found.reshape(outer, hint, -1)
-            if (grid == grid[:, :1]).all():
+            if _is_repeated(found, outer, hint):
                 whole = index.reshape(outer, hint, -1)
                 index = np.repeat(whole[:, :1], size, axis=1).ravel()
                 break
     return index
+
+
+def _is_repeated(rows: NDArray[Any], outer: int, hint: int) -> bool:
+    grid = rows.reshape(outer, hint, -1)
+    return bool((grid == grid[:, :1]).all())
 
 
 def _divisors(count: int, hint: int) -> Iterator[int]:

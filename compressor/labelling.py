@@ -68,7 +68,7 @@ class Labelling:
 
 def label(graph: Graph) -> Labelling:
     """Run every node's rule once, in order, then collect units of the same members in groups."""
-    record = Record()
+    record = Record(sizes=graph.sizes)
     stored = label_stored(graph, record)
     by_name = {name: item for item in stored for name in (item.name, *item.aliases)}
     nodes: dict[str, Known] = {}
@@ -163,29 +163,41 @@ def _values(argument: Any, nodes: dict[str, Known]) -> tuple[Value, ...]:
 
 def _apply_rule(node: fx.Node, shape: Any, nodes: dict[str, Known], record: Record) -> Known | None:
     call = Call(node, _bind(node, nodes), record)
-    found = find_rule(node)
     several = bool(shape) and not isinstance(shape[0], int)
     shapes: tuple[tuple[int, ...], ...] = tuple(shape) if several else (shape,)
     _freeze_moving_bounds(call)
-    counted = len(record.work)
-    try:
-        if found is None:
-            raise UnsupportedCallError("no rule is known for this operator")
-        answer = found(call)
-        results: Sequence[Dims] = answer if several else (answer,)  # type: ignore[assignment]
-        if any(len(dims) != len(size) for dims, size in zip(results, shapes, strict=False) if size):
-            del record.work[counted:]
-            raise UnsupportedCallError("its rule is for tensors of another rank")
-    except UnsupportedCallError as refusal:
-        results = _freeze_everything(call, shapes, str(refusal))
     values = []
-    for size, dims in zip(shapes, results, strict=False):
+    for size, dims in zip(shapes, _answers(call, shapes, several), strict=False):
         if size is None:
             continue
         values.append(Value(node, size, _checked(node, size, dims, record)))
     if several:
         return tuple(values)
     return values[0] if values else None
+
+
+def _answers(call: Call, shapes: Sequence[tuple[int, ...] | None], several: bool) -> Sequence[Dims]:
+    """What the rule says of every result; where there is none, or it refuses, everything stays.
+
+    Single numbers have nothing to label, and no dimensions that a rule could look for.
+    """
+    ranks = [value.shape for value in call.operands]
+    single = all(size == 1 for shape in (*shapes, *ranks) for size in shape or ())
+    if single and () in ranks:
+        return [(None,) * len(shape or ()) for shape in shapes]
+    found = find_rule(call.node)
+    counted = len(call.record.work)
+    try:
+        if found is None:
+            raise UnsupportedCallError("no rule is known for this operator")
+        answer = found(call)
+        results: Sequence[Dims] = answer if several else (answer,)  # type: ignore[assignment]
+        if any(len(dims) != len(size) for dims, size in zip(results, shapes, strict=False) if size):
+            del call.record.work[counted:]
+            raise UnsupportedCallError("its rule is for tensors of another rank")
+    except UnsupportedCallError as refusal:
+        return _freeze_everything(call, shapes, str(refusal))
+    return results
 
 
 def _freeze_moving_bounds(call: Call) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,21 +20,19 @@ from types import FrameType
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, fx
-from torch.utils.flop_counter import FlopCounterMode
+from torch import fx
 
 from benchmarks.studies.extremes import extreme_plan
 from compressor.analysis import analyze
-from compressor.errors import PlanError
-from compressor.graphs import Graph
+from compressor.dimensions import Parameter, parameter_sides, places_of_ends
 from compressor.labelling import label
 from compressor.labels import Units
 from compressor.planning import plan_keeping
 from compressor.proof import prove
 from compressor.removal import mask, remove
 from compressor.types import Analysis, Plan
-from tests import subjects, zoo
+from tests import subjects
+from tests.cut_laws import LAWS, Cut, foreign_plans_are_refused, parameters_as_predicted
 
 EXPECTED = Path(__file__).with_name("couplings.txt")
 Verdict = Literal["raised", "proof", "law", "imprecise", "told"]
@@ -118,109 +116,6 @@ def fit(name: str) -> bool:
         return False
 
 
-# -- laws ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A network cut by a plan."""
-
-    name: str
-    analysis: Analysis
-    plan: Plan
-    student: Graph
-
-    def inputs(self, batch: int) -> tuple[Tensor, ...]:
-        return subjects.subject(self.name).inputs(batch)
-
-
-def _parameters_as_predicted(cut: Cut) -> bool:
-    counted = sum(parameter.numel() for parameter in cut.student.parameters())
-    return cut.plan.after.params == counted
-
-
-def _work_as_predicted(cut: Cut) -> bool:
-    return analyze(cut.student).model.macs == cut.plan.after.macs
-
-
-def _work_as_torch_counts(cut: Cut) -> bool:
-    if cut.analysis.costs == subjects.analysis(cut.name).costs:
-        return True  # it was right before
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        cut.student(*cut.inputs(3))
-    return bool(counter.get_total_flops() == 2 * 3 * cut.plan.after.macs)
-
-
-def _shapes_as_predicted(cut: Cut) -> bool:
-    nodes = [
-        node
-        for node in cut.student.program.graph.nodes
-        if node.op in ("call_function", "get_attr", "placeholder")
-        and isinstance(node.meta.get("shape"), tuple)
-        and all(isinstance(size, int) for size in node.meta["shape"])
-    ]
-    inputs = zoo.at_hints(cut.student, cut.inputs(2))
-    with torch.no_grad():
-        _, values = cut.student.observe([node.name for node in nodes])(*inputs)
-    return all(n.meta["shape"] == tuple(v.shape) for n, v in zip(nodes, values, strict=True))
-
-
-def _batches_agree(cut: Cut) -> bool:
-    inputs = cut.inputs(5)
-    with torch.no_grad():
-        whole = cut.student(*inputs)
-        parts = [(batch, cut.student(*(x[:batch] for x in inputs))) for batch in (1, 3)]
-    return all(torch.allclose(part, whole[:n], rtol=1e-4, atol=1e-5) for n, part in parts)
-
-
-def _kept_rows_lead_there(cut: Cut) -> bool:
-    """What a student says it kept of a parameter leads from the teacher's tensor to its own."""
-    teacher = subjects.subject(cut.name).graph.tensors
-    for node in cut.student.program.graph.find_nodes(op="get_attr"):
-        if node.target not in teacher:
-            continue  # a table written anew
-        tensor = teacher[node.target].detach()
-        for dim, rows in cut.student.kept.get(node.name, {}).items():
-            tensor = tensor.index_select(dim, torch.tensor(rows))
-        if not torch.equal(tensor, cut.student.tensors[node.target]):
-            return False
-    return True
-
-
-def _zeroing_is_removing(cut: Cut) -> bool:
-    if not all(group.exact for group in subjects.analysis(cut.name).groups):
-        return True
-    inputs = tuple(x.double() if x.is_floating_point() else x for x in cut.inputs(2))
-    teacher = subjects.subject(cut.name).graph
-    with torch.no_grad():
-        masked = zoo.in_double(mask(teacher, cut.analysis, cut.plan))(*inputs)
-        removed = zoo.in_double(cut.student)(*inputs)
-    return float((masked - removed).abs().max()) <= 1e-12 * max(1.0, float(masked.abs().max()))
-
-
-def _foreign_plans_are_refused(cut: Cut) -> bool:
-    """One that was made for the analysis given, which is of another network."""
-    plan = dataclasses.replace(cut.plan, fingerprint="another")
-    analysis = dataclasses.replace(cut.analysis, fingerprint="another")
-    try:
-        remove(subjects.subject(cut.name).graph, analysis, plan)
-    except PlanError:
-        return True
-    return False
-
-
-LAWS: Mapping[str, Callable[[Cut], bool]] = {
-    "the student has the parameters predicted": _parameters_as_predicted,
-    "the student's own analysis counts the work predicted": _work_as_predicted,
-    "torch counts the work predicted": _work_as_torch_counts,
-    "every node has the shape predicted": _shapes_as_predicted,
-    "a sample's answer does not depend on the batch": _batches_agree,
-    "the rows said to be kept are those that were": _kept_rows_lead_there,
-    "zeroing is removing": _zeroing_is_removing,
-    "a plan for another structure is refused": _foreign_plans_are_refused,
-}
-
-
 @cache
 def laws_of(name: str) -> tuple[str, ...]:
     """The laws that hold before anything is broken.
@@ -233,7 +128,7 @@ def laws_of(name: str) -> tuple[str, ...]:
     chosen = drawn_plan(analysis, 0)
     student = remove(subjects.subject(name).graph, analysis, chosen)
     cut = Cut(name, analysis, chosen, student)
-    assert _parameters_as_predicted(cut)
+    assert parameters_as_predicted(cut)
     found = []
     for law, holds in LAWS.items():
         with contextlib.suppress(Exception):  # an operator that does not run in double
@@ -306,6 +201,25 @@ def difference(name: str, analysis: Analysis | None = None) -> Finding | None:
     return Finding("told", name, "names, roles, reasons, exactness or costs differ")
 
 
+@cache
+def explained(name: str) -> tuple[Parameter, ...]:
+    """Why the rows of each parameter go or stay, before anything is broken."""
+    return _explained(name)
+
+
+def _explained(name: str) -> tuple[Parameter, ...]:
+    graph = subjects.subject(name).graph
+    return parameter_sides(label(graph), subjects.analysis(name), places_of_ends(graph))
+
+
+def explained_otherwise(name: str) -> Finding | None:
+    """What is explained in another way now; nothing else is asked."""
+    expected = explained(name)
+    if _explained(name) == expected:
+        return None
+    return Finding("told", name, "the reasons of rows that stay differ")
+
+
 # -- all that the rules say --------------------------------------------------------------------
 
 
@@ -341,10 +255,13 @@ def _parts(value: Any) -> Iterator[bytes]:
             yield from _parts(entry)
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            yield from _parts(getattr(value, field.name))
+            if field.repr:  # the others are caches, by the address of what they hold
+                yield from _parts(getattr(value, field.name))
     elif isinstance(value, Units):
         for name, entry in vars(value).items():
-            if name != "_factor_table":  # a cache
+            if name == "_parent":  # how long the ways to the roots are says nothing
+                yield from _parts(value.find(np.arange(len(value))))
+            elif name != "_factor_table":  # a cache
                 yield from _parts(entry)
     else:
         yield repr(value).encode()
@@ -371,7 +288,8 @@ def lines_run(name: str, files: frozenset[str]) -> frozenset[tuple[str, int]]:
         chosen = drawn_plan(analysis, 0)
         mask(graph, analysis, chosen)
         cut = Cut(name, analysis, chosen, remove(graph, analysis, chosen))
-        _foreign_plans_are_refused(cut)
+        foreign_plans_are_refused(cut)
+        _explained(name)
     finally:
         sys.settrace(before)
     return frozenset(seen)

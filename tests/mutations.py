@@ -38,8 +38,8 @@ LEFT = Path(__file__).with_name("mutations_left.toml")
 PAGE = ROOT / "docs" / "mutations.md"
 MARK = "<!-- written by python -m tests.mutations; edits below are lost -->"
 SECONDS = 60  # a mutant may loop for ever
-ENOUGH, AT_MOST = 3, 30  # networks: once something has shown; on which something was changed
-RULES, TELLING = "compressor.rules", "Record.told"  # the latter is called by the analysis
+ENOUGH, AT_MOST = 3, 60  # networks: once something has shown; on which something was changed
+RULES, TELLING = "compressor.rules", "Record.told"  # the latter is called by the explanations
 CORE = ("labels", "labelling", "analysis", "removal", "proof", "stepping", "annotation")
 
 Outcome = Literal["raised", "proof", "law", "imprecise", "told", "survived", "senseless", "begun"]
@@ -79,11 +79,13 @@ def covered(name: str) -> frozenset[tuple[str, int]]:
 
 @cache
 def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those made to attack, then those of the fewest nodes."""
+    """Those made to attack, layers of their own first, then those of the fewest nodes."""
 
-    def place(name: str) -> tuple[bool, int]:
-        made = not name.startswith("attacks.") and name not in subjects.ATTACKS
-        return made, len(subjects.subject(name).graph.program.graph.nodes)
+    def place(name: str) -> tuple[bool, bool, int]:
+        layers = name in subjects.ATTACKS
+        attack = layers or name.startswith("attacks.")
+        nodes = subjects.subject(name).graph.program.graph.nodes
+        return not layers, not attack, len(nodes)
 
     return tuple(sorted(names, key=place))
 
@@ -130,13 +132,15 @@ def judge(mutant: Mutant, seed: int, names: tuple[str, ...] = NAMES) -> Result:
         if looked >= AT_MOST or (found is not None and tried >= ENOUGH):
             break
         judging.said_before(name)
+        if mutant.function == TELLING:
+            judging.explained(name)
         try:
             with mutants.applied(mutant), _limited(SECONDS):
                 changed = _says_otherwise(name, mutant)
                 looked += changed
                 finding = judging.examine(name, seed) if changed else None
                 if finding is None and mutant.function == TELLING:
-                    finding = judging.difference(name)
+                    finding = judging.explained_otherwise(name)
         except NameError as error:
             return Result(mutant.name, mutant.kind, "senseless", len(networks), str(error))
         except Exception as error:
@@ -211,7 +215,7 @@ def _hash(*files: Path) -> str:
 @cache
 def _attackers() -> tuple[Path, ...]:
     folder = Path(__file__).parent
-    names = ("judging.py", "mutations.py", "subjects.py")
+    names = ("cut_laws.py", "judging.py", "mutations.py", "subjects.py")
     nets = [*folder.glob("zoo*.py"), *folder.glob("attacks/*.py"), *folder.glob("rules/*.py")]
     return (*(folder / name for name in names), *sorted(nets))
 

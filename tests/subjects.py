@@ -22,7 +22,7 @@ from compressor.types import Analysis
 from tests import zoo, zoo_attacks
 from tests.rules import cases
 from tests.zoo import ZOO
-from tests.zoo_attacks import ATTACKS
+from tests.zoo_attacks import ATTACKS, CHANGED
 
 FOLDER = Path(__file__).parent / "rules"
 ROWS, PICTURES = (2, 5, 6), (2, 3, 6, 6)
@@ -76,6 +76,7 @@ def subject(name: str) -> Subject:
     if name in ATTACKS:
         attack = ATTACKS[name]
         graph = zoo.captured(attack.build(), attack.inputs(), name)
+        graph = CHANGED[name](graph) if name in CHANGED else graph
         return Subject(graph, lambda batch: attack.inputs(batch, seed=4))
     factory, shape = CASES[name]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import fx
 
 from compressor.labelling import label
-from compressor.rules import Value
+from compressor.labels import FIXED, RESERVED
+from compressor.rules import Record, Value
+from compressor.rules.calls import Reason
 from tests import zoo
 from tests.zoo import NAMES
 
@@ -92,3 +95,14 @@ def test_labels_do_not_depend_on_values() -> None:
     assert [group.units.tolist() for group in ours.groups] == [
         group.units.tolist() for group in theirs.groups
     ]
+
+
+def test_reasons_that_run_out_share_the_last_id() -> None:
+    """The ids behind it are those of units: a unit would be frozen, and freeze others."""
+    record = Record(reasons=[Reason("", "", "", "", "")] * (RESERVED - FIXED - 2))
+    node = fx.Graph().placeholder("x")
+    assert [record.reason(node, text) for text in ("last", "one more")] == [RESERVED - 1] * 2
+    told = record.told(RESERVED - 1)
+    assert told is not None
+    assert told.text == "last"
+    assert record.units.fresh(1).min() == RESERVED

@@ -28,7 +28,7 @@ TELLING = (
 )  # fmt: skip
 SMALL = (
     "chain", "padded_shortcut", "concat", "split", "shuffle", "grouped", "flatten", "tied",
-    "heads_by_view", "gated_mlp", "layer_norm",
+    "heads_by_view", "gated_mlp", "layer_norm", "renumbered", "summed_twice", "made_of_one",
 )  # fmt: skip
 
 

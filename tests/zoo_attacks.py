@@ -2,7 +2,8 @@
 
 They are no part of ``ZOO``, whose laws cover every one of its networks: only ``tests.judging`` runs
 over these.  ``ROWS`` and ``PICTURES`` stand between two layers (``tests.rules.cases``); a network
-of its own is a ``Specimen``.  ``DEFECTS`` are wrong as the rules are now: each says how.
+of its own is a ``Specimen``; those in ``CHANGED`` are changed once captured.  ``DEFECTS`` are wrong
+as the rules are now: each says how.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.attacks import places, products
-from tests.attacks.layers import ATTACKS
+from tests.attacks.layers import ATTACKS, CHANGED
 from tests.attacks.pictures import PICTURES
 from tests.rules.cases import Middle
 
-__all__ = ["ATTACKS", "DEFECTS", "PICTURES", "ROWS"]
+__all__ = ["ATTACKS", "CHANGED", "DEFECTS", "PICTURES", "ROWS"]
 
 ROWS: Mapping[str, Middle] = {**products.ROWS, **places.ROWS}
 DEFECTS: Mapping[str, str] = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
+from compressor.annotation import Sizes
 from compressor.labels import FIXED, RESERVED, Labels, Matrix, Units
 from compressor.rules.rewrites import Picked, Pinned, Rewrite
 from compressor.types import Role
@@ -64,9 +65,11 @@ class Record:
     """Everything the rules said about a graph.
 
     ``parts`` are runs of rows cut out of a dimension, each with the reason why it may not become
-    empty.  ``tables`` are the whole numbers stored in the graph, by name: given, not said.
+    empty.  Given, not said: ``sizes``, the free ones among all, and ``tables``, the whole numbers
+    stored in the graph, by name.
     """
 
+    sizes: Sizes | None = None
     units: Units = field(default_factory=Units)
     reasons: list[Reason] = field(default_factory=list)
     rewrites: dict[str, dict[str, Rewrite]] = field(default_factory=dict)
@@ -144,7 +147,7 @@ class Call:
 
     def dim(self, name: str, value: Value) -> int:
         """A dimension argument, counted from the front."""
-        return self.integer(name) % max(1, len(value.shape))
+        return self.integer(name) % len(value.shape)
 
     @property
     def operands(self) -> tuple[Value, ...]:
@@ -156,6 +159,27 @@ class Call:
             elif isinstance(argument, Sequence) and not isinstance(argument, str):
                 found.extend(entry for entry in argument if isinstance(entry, Value))
         return tuple(found)
+
+    def repeats(self, labels: Labels) -> bool:
+        """Whether these rows repeat with a free size: channels x batch, places x length."""
+        sizes = self.record.sizes
+        return labels is not None and sizes is not None and sizes.repeats(self.units.find(labels))
+
+    def is_free(self, size: int) -> bool:
+        """Whether a size without labels holds a free one."""
+        return self.record.sizes is not None and self.record.sizes.holds_free(size)
+
+    def placed(self, value: Value, dim: int) -> Labels:
+        """Labels of a dimension whose places this call counts.
+
+        Where it holds a free size (channels x batch), the places are those of other rows at
+        another size: all of them stay, and so do the numbers that count them.
+        """
+        labels = value.dims[dim]
+        if not self.repeats(labels):
+            return labels
+        self.freeze(labels, "is cut at places that a free size moves")
+        return None
 
     def live(self, labels: Labels) -> bool:
         """Whether some of these rows might still go."""
@@ -222,12 +246,17 @@ class Call:
     def contract(self, name: str, dim: int) -> None:
         """This operand is summed over ``dim``: a mask zeroes removed units where it is read.
 
-        An operand in a list is named by its place in it, "tensors.1".
+        An operand in a list is named by its place in it, "tensors.1".  Where the dimension holds a
+        free size no mask of one size fits, so its units stay.
         """
+        whole, _, entry = name.partition(".")
+        value = self.values(whole)[int(entry)] if entry else self.value(whole)
+        if self.repeats(value.dims[dim]):
+            self.freeze(value.dims[dim], "is summed along a free size")
         self.record.contracted.setdefault(self.node.name, []).append((name, dim))
 
-    def role(self, value: Value | None, dim: int, role: Role) -> None:
-        if value is not None and value.stored:
+    def role(self, value: Value, dim: int, role: Role) -> None:
+        if value.stored:
             self.record.roles[(str(value.node.target), dim)] = role
 
     def work(self, *sizes: tuple[int, Labels]) -> None:

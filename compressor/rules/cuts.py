@@ -29,9 +29,9 @@ def split(call: Call) -> tuple[Dims, ...]:
     value = call.value("self")
     dim = call.dim("dim", value)
     sizes = call.integers("split_sizes")
-    labels = value.dims[dim]
+    labels = call.placed(value, dim)
     if labels is None:
-        return (value.dims,) * len(sizes)
+        return (replaced(value, dim, None),) * len(sizes)
     stops = np.cumsum(sizes)
     parts = [
         call.cut_out(labels[stop - size : stop]) for size, stop in zip(sizes, stops, strict=True)
@@ -42,39 +42,26 @@ def split(call: Call) -> tuple[Dims, ...]:
 
 @rule("aten.chunk", "aten.split", "aten.unsafe_chunk", "aten.unsafe_split")
 def split_evenly(call: Call) -> tuple[Dims, ...]:
-    """By the number of pieces, or by their size."""
+    """By the number of pieces, or by their size, along a dimension that holds a free size."""
     value = call.value("self")
-    return _equal_pieces(call, value, call.dim("dim", value))
+    return _moving_pieces(call, value, call.dim("dim", value))
 
 
-def _equal_pieces(call: Call, value: Value, dim: int) -> tuple[Dims, ...]:
-    """Pieces of one size lose the same rows."""
-    pieces = len(call.shape)
-    labels = value.dims[dim]
-    if labels is None:
-        return (value.dims,) * pieces
-    if len(labels) % pieces:
-        if call.live(labels):
-            raise UnsupportedCallError("pieces of unequal size")
-        return (replaced(value, dim, None),) * pieces
-    parts = np.split(labels, pieces)
-    for part in parts[1:]:
-        call.unify(parts[0], part)
-    call.cut_out(parts[0])
-    if "split_size" in call.arguments:
-        call.rewrite("split_size", Kept(parts[0]))
-    return tuple(replaced(value, dim, part) for part in parts)
+def _moving_pieces(call: Call, value: Value, dim: int) -> tuple[Dims, ...]:
+    """Where one piece ends and the next begins, other rows stand at another size: all stay."""
+    call.freeze(value.dims[dim], "is cut into pieces that move with a free size")
+    return (replaced(value, dim, None),) * len(call.shape)
 
 
 @rule("aten.tensor_split")
 def split_at(call: Call) -> tuple[Dims, ...]:
-    """By places; by a number of pieces where they are equal."""
+    """By places; by a number of pieces along a free size."""
     value = call.value("self")
     dim = call.dim("dim", value)
-    labels = value.dims[dim]
     if "indices" not in call.arguments:
-        return _equal_pieces(call, value, dim)
+        return _moving_pieces(call, value, dim)
     places = call.integers("indices")
+    labels = call.placed(value, dim)
     if labels is None or not call.live(labels):
         return (replaced(value, dim, None),) * (len(places) + 1)
     if any(place < 0 for place in places) or list(places) != sorted(places):
@@ -92,18 +79,20 @@ def slice_bounds(call: Call, size: int) -> tuple[int, int, int]:
         given = call.arguments.get(name)
         place = absent if given is None else call.integer(name)
         bounds.append(min(max(place + size if place < 0 else place, 0), size))
-    return bounds[0], bounds[1], int(call.arguments.get("step") or 1)  # type: ignore[arg-type]
+    return bounds[0], bounds[1], call.integer("step")
 
 
 @rule("aten.slice")
 def slice_rows(call: Call) -> Dims:
     value = call.value("self")
     dim = call.dim("dim", value)
-    labels = value.dims[dim]
-    if labels is None:
-        return value.dims
-    size = len(labels)
+    size = value.shape[dim]
     start, end, step = slice_bounds(call, size)
+    if (start, end, step) == (0, size, 1):
+        return value.dims
+    labels = call.placed(value, dim)
+    if labels is None:
+        return replaced(value, dim, None)
     if step == 1:
         call.rewrite("start", Kept(labels[:start]))
         if end < size:
@@ -127,9 +116,9 @@ def _keep_whole_periods(call: Call, labels: Matrix, step: int) -> None:
 def narrow(call: Call) -> Dims:
     value = call.value("self")
     dim = call.dim("dim", value)
-    labels = value.dims[dim]
+    labels = call.placed(value, dim)
     if labels is None:
-        return value.dims
+        return replaced(value, dim, None)
     start, length = call.integer("start") % len(labels), call.integer("length")
     call.rewrite("start", Kept(labels[:start]))
     call.rewrite("length", Kept(labels[start : start + length]))
@@ -141,7 +130,7 @@ def scatter_into_slice(call: Call) -> Dims:
     """A copy with a slice replaced."""
     value, source = call.value("self"), call.value("src")
     dim = call.dim("dim", value)
-    labels = value.dims[dim]
+    labels = call.placed(value, dim)
     result = _united_but(call, value, source, dim)
     if labels is None:
         call.freeze(source.dims[dim], "takes a place that stays")
@@ -177,12 +166,13 @@ def scatter_into_row(call: Call) -> Dims:
     dim = call.dim("dim", value)
     for own, its in zip(without(value, dim), source.dims, strict=True):
         call.unify(own, its)
-    keep_row(call, value.dims[dim])
+    keep_row(call, value, dim)
     return value.dims
 
 
-def keep_row(call: Call, labels: Labels) -> None:
+def keep_row(call: Call, value: Value, dim: int) -> None:
     """The row at ``index`` stays, and its place follows the rows before it."""
+    labels = call.placed(value, dim)
     if labels is None or not call.live(labels):
         return
     place = call.integer("index") % len(labels)
@@ -194,7 +184,7 @@ def keep_row(call: Call, labels: Labels) -> None:
 def select(call: Call) -> Dims:
     value = call.value("self")
     dim = call.dim("dim", value)
-    keep_row(call, value.dims[dim])
+    keep_row(call, value, dim)
     return without(value, dim)
 
 
@@ -211,9 +201,9 @@ def gated_linear_unit(call: Call) -> Dims:
     """Halves of one dimension multiplied: both halves' units go together."""
     value = call.value("self")
     dim = call.dim("dim", value)
-    labels = value.dims[dim]
+    labels = call.placed(value, dim)
     if labels is None:
-        return value.dims
+        return replaced(value, dim, None)
     half = len(labels) // 2
     call.unify(labels[:half], labels[half:])
     return replaced(value, dim, call.cut_out(labels[:half]))

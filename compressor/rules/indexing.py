@@ -22,17 +22,17 @@ _INDEXED = "is indexed by a table of positions"
 
 @rule("aten.index", "aten._unsafe_index")
 def index(call: Call) -> Dims:
-    """Indexing by tensors; the index's own dimensions are not removable."""
+    """Indexing by tensors; the index's own dimensions are not removable.
+
+    For a mask of several dimensions the answer has another rank than the result: it is refused.
+    """
     value, entries = call.value("self"), _entries(call)
     tables = [(d, entry) for d, entry in enumerate(entries) if isinstance(entry, Value)]
     if len(tables) == 1:
         followed = _followed(call, value, *tables[0])
         if followed is not None:
             return followed
-    dims = _indexed(call, value, entries)
-    if len(dims) != len(call.shape):
-        raise UnsupportedCallError("a mask of several dimensions as index")
-    return dims
+    return _indexed(call, value, entries)
 
 
 def _entries(call: Call) -> Sequence[Argument]:
@@ -44,7 +44,7 @@ def _entries(call: Call) -> Sequence[Argument]:
 
 def _followed(call: Call, value: Value, dim: int, table: Value) -> Dims | None:
     """Labels of the rows that a known table picks."""
-    labels = value.dims[dim]
+    labels = call.placed(value, dim)
     if labels is None or not call.live(labels):
         return None
     places = known_positions(call, table, len(labels))
@@ -103,7 +103,7 @@ def roll(call: Call) -> Dims:
     rewrites: list[Rewrite] = []
     for place, dim in enumerate(dims):
         labels = result[dim]
-        if labels is None or not call.live(labels):
+        if labels is None or call.placed(value, dim) is None or not call.live(labels):
             rewrites.append(None)
             continue
         moved = call.integers("shifts")[place] % len(labels)

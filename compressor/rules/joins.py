@@ -80,6 +80,9 @@ def pad(call: Call) -> Dims:
         labels = dims[dim]
         if labels is None or (before, after) == (0, 0):
             continue
+        if call.placed(value, dim) is None:
+            dims[dim] = None
+            continue
         if not constant or before < 0 or after < 0:
             if not call.live(labels):
                 dims[dim] = None

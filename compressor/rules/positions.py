@@ -66,16 +66,13 @@ def _seen_through(node: fx.Node) -> tuple[fx.Node, ...]:
     """Operands whose memory the result may share."""
     if node.target is operator.getitem or operator_name(node.target) in _SILENT_ALIASES:
         return tuple(node.all_input_nodes[:1])
-    return tuple(operand for operand, writes in _marked(node) if not writes or _gives_out(node))
+    return tuple(operand for operand, _ in _marked(node))
 
 
 def _written(node: fx.Node) -> tuple[fx.Node, ...]:
+    if operator_name(node.target) == "aten.detach_":
+        return ()  # its schema says that it writes, but no value changes
     return tuple(operand for operand, writes in _marked(node) if writes)
-
-
-def _gives_out(node: fx.Node) -> bool:
-    returns = getattr(getattr(node.target, "_schema", None), "returns", ())
-    return any(result.alias_info is not None for result in returns)
 
 
 def _marked(node: fx.Node) -> Iterator[tuple[fx.Node, bool]]:

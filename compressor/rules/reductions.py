@@ -13,7 +13,7 @@ def _reduced(call: Call, value: Value, name: str = "dim") -> tuple[int, ...]:
     wanted = call.arguments.get(name)
     if wanted is None or wanted == ():
         return tuple(range(len(value.shape)))
-    return tuple(dim % len(value.shape) for dim in call.integers(name) if value.shape)
+    return tuple(dim % len(value.shape) for dim in call.integers(name))
 
 
 def remaining(call: Call, value: Value, dims: tuple[int, ...]) -> Dims:
@@ -107,12 +107,16 @@ def taken_over(call: Call) -> Dims:
 
 
 def spread(call: Call) -> Dims:
-    """A variance divides by one less than its number of values, so two of them stay."""
+    """A variance divides by one less than its number of values, so two of them stay.
+
+    A free size may be one.
+    """
     value = call.operands[0]
     dims = _reduced(call, value)
     given = call.arguments.get("correction", call.arguments.get("unbiased"))
     spared = 1 + (int(given) if isinstance(given, int | float) else 1)
-    if math.prod(value.shape[dim] for dim in dims if value.dims[dim] is None) < spared:
+    others = [value.shape[dim] for dim in dims if value.dims[dim] is None]
+    if math.prod(size for size in others if not call.is_free(size)) < spared:
         for dim in dims:
             labels = value.dims[dim]
             if labels is not None:
@@ -144,6 +148,5 @@ def two_statistics(call: Call) -> tuple[Dims, ...]:
 )
 def softmax(call: Call) -> Dims:
     value = call.operands[0]
-    if value.dims:
-        call.inexact(value.dims[call.dim("dim", value)])
+    call.inexact(value.dims[call.dim("dim", value)])
     return value.dims

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressor.graphs import Graph
 from tests.zoo import Specimen
 
 aten = torch.ops.aten
@@ -101,19 +102,19 @@ class WithoutBias(nn.Module):
 
 
 class Viewing(nn.Module):
-    """A buffer that shows some rows, and another that shows some columns, of a parameter."""
+    """A buffer that shows some rows of a parameter, and one that shows columns of another."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(6, 16), nn.Linear(16, 12)
         self.last = nn.Linear(12, 4)
         self.register_buffer("rows", self.second.weight.detach()[2:8])
-        self.register_buffer("columns", self.second.weight.detach()[:, 4:])
+        self.register_buffer("columns", self.last.weight.detach()[:, 4:])
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.tanh(self.first(x))
-        y = F.pad(F.linear(x, self.rows), (3, 3)) + F.linear(x[..., 4:], self.columns)
-        return self.last(torch.tanh(self.second(x) + y))
+        y = torch.tanh(self.second(x) + F.pad(F.linear(x, self.rows), (2, 4)))
+        return self.last(y) + F.linear(y[..., 4:], self.columns)
 
 
 class Lengths(nn.Module):
@@ -169,7 +170,122 @@ class WithoutBatch(nn.Module):
         return self.last(self.conv(torch.tanh(self.first(x)).mean(0).mT)).sum(0) + x.sum()
 
 
+class MadeOfOne(nn.Module):
+    """A weight made of one column: its rows are the first dimension of all that happens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.column, self.last = nn.Parameter(torch.randn(12, 1)), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(F.linear(x, self.column.expand(12, 6).sin())))
+
+
+class OfTwo(nn.Module):
+    """A weight that is the product of two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Parameter(torch.randn(12, 5)), nn.Parameter(torch.randn(5, 6))
+        self.last = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(F.linear(x, self.left @ self.right)))
+
+
+class Counted(nn.Module):
+    """A weight whose rows meet numbers that have no units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.last = nn.Parameter(torch.randn(12, 6)), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(F.linear(x, self.weight * torch.arange(12.0)[:, None])))
+
+
+class Blocks(nn.Module):
+    """A list of operands, given to an operator that no rule is known for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(8, 3))
+        self.last = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(F.linear(x, torch.block_diag(self.left, self.right))))
+
+
+class OneOrTwo(nn.Module):
+    """Two units, and a kernel of more than one place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.two = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1)
+        self.last = nn.Conv2d(2, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.two(torch.tanh(self.first(x)))))
+
+
+class Divided(nn.Module):
+    """What is divided by a stored tensor is read by a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 4)
+        self.lengths = nn.Parameter(torch.ones(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.first(x)) / self.lengths.unsqueeze(0)
+        return self.last(F.layer_norm(y, (16,)))
+
+
+class SummedTwice(nn.Module):
+    """A sum over the units of two layers at once, which are nowhere zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 8), nn.Linear(6, 7)
+        self.last = nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, z = self.first(x).sigmoid(), self.second(x).sigmoid()
+        return self.last((y[..., None] * z[..., None, :]).sum((-2, -1)))
+
+
+class Renumbered(nn.Module):
+    """Places counted from the end, sizes left open, and an argument that is not given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(15, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.first(x))[..., -15:]
+        y = y.permute(2, 0, 1).reshape(-1, 5).exp().unflatten(0, (15, -1)).permute(1, 2, 0)
+        return self.last(F.scaled_dot_product_attention(y, y, y, is_causal=True))
+
+
+def in_one_memory(graph: Graph) -> Graph:
+    """The buffers of ``Viewing`` as what they show; capture copies them apart."""
+    rows = graph.tensors["second.weight"].detach()[2:8]
+    columns = graph.tensors["last.weight"].detach()[:, 4:]
+    tensors = {**graph.tensors, "rows": rows, "columns": columns}
+    return graph.rebuild(graph.program.graph, tensors)
+
+
+CHANGED: Mapping[str, Callable[[Graph], Graph]] = {"viewing": in_one_memory}
+
 ATTACKS: Mapping[str, Specimen] = {
+    "made_of_one": Specimen(MadeOfOne, (5, 6)),
+    "of_two": Specimen(OfTwo, (5, 6)),
+    "counted": Specimen(Counted, (5, 6)),
+    "blocks": Specimen(Blocks, (5, 6)),
+    "one_or_two": Specimen(OneOrTwo, (3, 6, 6)),
+    "divided": Specimen(Divided, (5, 6), exact=False),
+    "summed_twice": Specimen(SummedTwice, (5, 6)),
+    "renumbered": Specimen(Renumbered, (5, 6)),
     "bag": Specimen(Bag, (6,), tokens=11),
     "from_the_right": Specimen(FromTheRight, (5, 6)),
     "two_in_a_group": Specimen(TwoInAGroup, (3, 6, 6)),

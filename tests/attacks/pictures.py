@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,10 +82,41 @@ def normed_over_samples(x: Tensor) -> Tensor:
     return F.batch_norm(y, counted(6), counted(6) + 2, training=True).transpose(1, 2)
 
 
+def unpooled_among_units(x: Tensor) -> Tensor:
+    """Units are one direction of space; the places carry them too."""
+    y = x.permute(0, 2, 1, 3)[..., None]
+    places = torch.arange(96).view(1, 1, 16, 6, 1) + (y > 9).long()
+    return F.max_unpool3d(y, places, 1).squeeze(-1).transpose(1, 2)
+
+
+def along_units(size: int, **given: Any) -> Middle:
+    """A kernel that slides over units."""
+    return lambda x: F.conv2d(
+        x.transpose(1, 2), torch.ones(6, 6, size, 1), **given
+    ).transpose(1, 2)  # fmt: skip
+
+
+def places_in_groups(x: Tensor) -> Tensor:
+    """A grouped convolution whose channels have no labels at all."""
+    y = F.avg_pool2d(x, 1).transpose(1, 2)
+    return F.conv2d(y, torch.ones(6, 3, 1, 1), groups=2).transpose(1, 2)
+
+
 PICTURES: Mapping[str, Middle] = {
     "regions": regions,
     "regions_of_units": regions_of_units,
     "rows_as_channels": rows_as_channels,
+    "unpooled_among_units": unpooled_among_units,
+    "kernel_over_units": along_units(3, padding=(1, 0)),
+    "steps_over_units": along_units(1, stride=(2, 1)),
+    "units_padded": along_units(1, padding=(1, 0)),
+    "units_not_padded": along_units(1, padding="valid"),
+    "one_step_for_all": lambda x: aten.conv2d.default(
+        x.transpose(1, 2), torch.ones(6, 6, 1, 1), None, [1], [0]
+    ).transpose(1, 2),
+    "places_in_groups": places_in_groups,
+    "places_cut": lambda x: torch.cat(F.avg_pool2d(x, 1).split([2, 4], 2)[::-1], 2),
+    "finer_of_eighteen": lambda x: F.pixel_shuffle(torch.cat([x, x[:, :2].exp()], 1), 3),
     "unpooled_elsewhere": unpooled_elsewhere,
     "unpooled_in_space": unpooled_in_space,
     "units_sampled": units_sampled,

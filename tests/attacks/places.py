@@ -179,6 +179,41 @@ def scattered_into_numbers(x: Tensor) -> Tensor:
     return x.sum(-1, keepdim=True) + counted(5, 16).scatter(0, table, x[0, :3])
 
 
+def written_later(make: Callable[[Tensor], Tensor]) -> Middle:
+    """Every second row of a value; then something is written that shares its memory."""
+
+    def middle(x: Tensor) -> Tensor:
+        y = x.clone()
+        odd = y[..., 1::2]
+        make(y).add_(1.0)
+        return odd * 2
+
+    return middle
+
+
+def written_before_and_after(x: Tensor) -> Tensor:
+    """What is written was taken before the value changed, and what is read after it."""
+    y = x.clone()
+    part = y[..., :8]
+    y.mul_(2.0)
+    odd = y[..., 1::2]
+    part.add_(1.0)
+    return odd * 2
+
+
+def written_by_name(x: Tensor) -> Tensor:
+    """What is written is named in the call, not placed."""
+    y = x.detach().clone()
+    odd = y[..., 1::2]
+    torch.exp(x.detach(), out=y)
+    return odd * 2
+
+
+def moving(cut: Callable[[Tensor], Tensor]) -> Middle:
+    """Places along units times samples: those of other units in another batch."""
+    return lambda x: x * cut(x.exp().permute(2, 0, 1).flatten(0, 1)).amax()
+
+
 ROWS: Mapping[str, Middle] = {
     "halves_of_rows": halves_of_rows,
     "pieces_of_rows": pieces_of_rows,
@@ -188,6 +223,27 @@ ROWS: Mapping[str, Middle] = {
     "cut_out_of_order": cut_at(10, 3),
     "cut_at_the_start": cut_at(0, 5),
     "cut_into_three": cut_into_three,
+    "cut_from_behind": lambda x: x[..., -10:],
+    "cut_before_the_end": lambda x: x[..., :-3],
+    "cut_from_nowhere": lambda x: aten.slice(x, -1, None, 10),
+    "narrow_from_behind": lambda x: x.narrow(-1, -15, 15),
+    "moving_slice": moving(lambda x: x[8:]),
+    "moving_slice_from_behind": moving(lambda x: x[-8:]),
+    "moving_steps": moving(lambda x: x[::2]),
+    "moving_row": moving(lambda x: x[3]),
+    "moving_run": moving(lambda x: x.narrow(0, 3, 8)),
+    "moving_split": moving(lambda x: aten.split_with_sizes(x, [8, x.shape[0] - 8])[0]),
+    "moving_places": moving(lambda x: aten.tensor_split(x, [8], 0)[0]),
+    "moving_pieces": moving(lambda x: torch.mul(*x.chunk(2))),
+    "moving_halves": moving(lambda x: F.glu(x, 0)),
+    "moving_table": moving(lambda x: x[torch.tensor([0, 5, 7])]),
+    "moving_end": moving(lambda x: F.pad(x, (0, 0, 1, 2)).exp()),
+    "moving_around": moving(lambda x: x.roll(3, 0) * x),
+    "moving_whole": lambda x: (
+        aten.slice(x.permute(2, 0, 1).flatten(0, 1), 0, 0).unflatten(0, (16, -1)).permute(1, 2, 0)
+    ),
+    "written_where_it_moves": moving(lambda x: aten.slice_scatter(x, counted(6, 5), 0, 2, 8)),
+    "row_written_where_it_moves": moving(lambda x: aten.select_scatter(x, counted(5), 0, 2)),
     "three_apart": three_apart,
     "halves_apart": halves_apart,
     "tokens_cut": tokens_cut,
@@ -231,6 +287,13 @@ ROWS: Mapping[str, Middle] = {
     "written_under_a_part": through_alias(lambda y: y[..., 4:]),
     "written_under_a_change": through_alias(lambda y: y.mul_(2.0)),
     "written_through_alias": written_through_alias,
+    "dropout_written_later": written_later(lambda y: F.dropout(y, 0.5, training=False)),
+    "type_written_later": written_later(lambda y: y.type_as(y.sum())),
+    "written_under_a_half": lambda x: through_alias(lambda y: y.chunk(2, -1)[0])(x.detach()),
+    "part_written_later": written_later(lambda y: y[..., 4:]),
+    "copy_written_later": written_later(lambda y: y.exp()),
+    "written_by_name": written_by_name,
+    "written_before_and_after": written_before_and_after,
     "tokens_turned": lambda x: x + x.flip(1),
     "drawn_few": lambda x: x.index_select(-1, order_of_tokens(x)),
     "drawn_few_indexed": lambda x: x[..., order_of_tokens(x)],

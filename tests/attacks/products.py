@@ -142,6 +142,19 @@ def theta_of_units(x: Tensor) -> Tensor:
     return x + F.affine_grid(theta, [16, 1, 1, 5], align_corners=False)[:, 0, :, 0].mT
 
 
+def moved_by_units(x: Tensor) -> Tensor:
+    """Six units are the matrix that moves places."""
+    theta = x.mean(1)[:, :6].unflatten(-1, (2, 3))
+    return x * F.affine_grid(theta, [x.shape[0], 1, 1, 5], align_corners=False)[:, 0, :, :1]
+
+
+def single_numbers(x: Tensor) -> Tensor:
+    """A value without dimensions, through operators that look for one."""
+    y = x.sum().flip(0).transpose(0, 0).movedim(0, 0).cumsum(0).max(0)[0].sort(0)[0]
+    y = y.index_select(0, torch.tensor([0])).unfold(0, 1, 1).sum(0)
+    return x * F.cosine_similarity(y, x.exp().sum(), 0) * y.sin()
+
+
 def five_of_a_product(x: Tensor) -> Tensor:
     """A dimension of size one is broadcast by the sum; it comes first, then second."""
     one = x.sigmoid().mean(-1, keepdim=True)
@@ -232,6 +245,17 @@ ROWS: Mapping[str, Middle] = {
     "theta_of_units": theta_of_units,
     "squeezed_in_vain": lambda x: x.exp().squeeze(2),
     "softmax_of_one": softmax_of_one,
+    "moved_by_units": moved_by_units,
+    "single_numbers": single_numbers,
+    "summed_with_the_batch": lambda x: x * x.exp().flatten().sum(),
+    "varied_over_samples": lambda x: x * x.var((0, -1))[:, None],
+    "varied_by_default": lambda x: x * aten.var.correction(x, [-1], keepdim=True),
+    "varied_by_three": lambda x: x * x.var(-1, correction=3, keepdim=True),
+    "varied_over_two": lambda x: x * torch.stack([x, x.flip(-1)], 1).var((1, -1))[..., None],
+    "smallest_of_units": lambda x: x * aten.aminmax(x, dim=-1, keepdim=True)[0],
+    "alike_to_one": lambda x: x * F.cosine_similarity(x.mT[:, :1], x[0].mT.exp(), -1)[:, None],
+    "alike_to_a_vector": lambda x: x * F.cosine_similarity(x[0, 0].exp(), x.exp(), -1)[..., None],
+    "stacked_before_the_last": lambda x: aten.stack([x, x.flip(-1)], -2).sum(-2),
     "squeezed": lambda x: x[:, :1].unsqueeze(3).squeeze(3),
     "squeezed_all": lambda x: x[:, :1].squeeze().unsqueeze(1),
     "five_of_a_product": five_of_a_product,

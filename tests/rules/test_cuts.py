@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.rules.cases import Case, check
+from tests.rules.cases import Case, Middle, check
 
 
 def pieces(x: Tensor) -> Tensor:
@@ -62,10 +62,31 @@ def broadcast(x: Tensor) -> Tensor:
     return a * b
 
 
+def moving(cut: Middle) -> Middle:
+    """Units times samples in one dimension: what stands at a place depends on the batch."""
+    return lambda x: x * cut(x.exp().permute(2, 0, 1).flatten(0, 1)).amax()
+
+
 CASES = {
     "narrow": Case(lambda x: x.narrow(-1, 3, 8).exp(), (8, 8)),
     "tensor_split": Case(pieces, (4, 6, 6)),
     "equal_pieces": Case(equal_pieces, (8,)),
+    "rows_where_they_move": Case(moving(lambda x: x[8:]), (), told="that a free size moves"),
+    "row_where_it_moves": Case(moving(lambda x: x[3]), (), told="that a free size moves"),
+    "end_where_it_moves": Case(
+        moving(lambda x: F.pad(x, (0, 0, 1, 2)).exp()), (), told="that a free size moves"
+    ),
+    "pieces_where_they_move": Case(
+        moving(lambda x: torch.mul(*x.chunk(2))), (), told="move with a free size"
+    ),
+    "all_of_what_moves": Case(
+        lambda x: (
+            torch.ops.aten.slice(x.permute(2, 0, 1).flatten(0, 1), 0, 0)
+            .unflatten(0, (16, -1))
+            .permute(1, 2, 0)
+        ),
+        (16,),
+    ),
     "unequal_pieces": Case(lambda x: x.tensor_split(3, -1)[0], (6, 5, 5)),
     "reflected_tokens": Case(
         lambda x: F.pad(x.transpose(1, 2), (1, 2), mode="reflect").transpose(1, 2), (16,)

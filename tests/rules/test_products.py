@@ -39,6 +39,13 @@ def batches_summed(x: Tensor) -> Tensor:
 
 
 CASES = {
+    "numbers_without_dimensions": Case(
+        lambda x: x * x.sum().flip(0).transpose(0, 0).cumsum(0).max(0)[0], (16,)
+    ),
+    "summed_with_the_batch": Case(
+        lambda x: x * x.exp().flatten().sum(), (), told="is summed along a free size"
+    ),
+    "a_batch_of_one_varies_too": Case(lambda x: x * x.var((0, -1))[:, None], (14,), exact=False),
     "einsum_of_activations": Case(einsum_scores, (16,)),
     "einsum_with_hidden_dimensions": Case(hidden_dimensions, (8,)),
     "einsum_without_arrow": Case(without_arrow, (16,)),
