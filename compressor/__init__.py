@@ -53,6 +53,7 @@ Modules, in the order a network passes through them:
     equality       a module and a graph give the same outputs
     shrinking      a plan applied to the user's own class
     evaluation     accuracy and agreement
+    inversion      pictures synthesised from batch-norm statistics
     reconstruction  layers refitted in closed form
     refitting      repair: values refitted without gradients
     objectives     what training minimises
