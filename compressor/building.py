@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from compressor.analysis import analyze
 from compressor.data import ImageData, Images, batches, open_data
 from compressor.errors import DataError, DefectError, ProofError
 from compressor.graphs import Graph
+from compressor.inversion import synthesise
 from compressor.loading import Teacher, capture_teacher
 from compressor.pacing import Deadline, Epochs
 from compressor.proof import prove
@@ -45,12 +47,20 @@ PARITY_SAMPLES = 8  # batches of 1, 2 and 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """Everything up to the plan: no weight was touched yet."""
+    """Everything up to the plan: no weight was touched yet.
+
+    ``open``: the data; pictures to be synthesised are made when they are first asked for, as a
+    criterion that reads no pictures should not wait minutes for them.
+    """
 
     graph: Graph
-    data: ImageData
+    open: Callable[[], ImageData]
     analysis: Analysis
     plan: Plan
+
+    @property
+    def data(self) -> ImageData:
+        return self.open()
 
 
 def build(
@@ -74,7 +84,8 @@ def build(
 ) -> Path:
     """Build the student of ``teacher`` and all that shows what it is; returns the run folder.
 
-    ``data``: an image folder, "digits" or "synthetic"; ``test``: a folder of its own.  ``length``
+    ``data``: an image folder, "digits" or "synthetic" (pictures synthesised from the teacher itself
+    where its batch norms allow it, see ``inversion``); ``test``: a folder of its own.  ``length``
     defaults to a deadline of ten minutes.  ``threads`` 0 leaves torch's own number.  A folder that
     holds this very run is continued, or returned at once when complete.
 
@@ -93,8 +104,9 @@ def build(
     if run.complete:
         return folder
     prepared = prepare(
-        teacher, data, test, recipe, budget, seed=seed, listener=listener, watch=watch
-    )
+        teacher, data, test, recipe, budget,
+        seed=seed, device=device, listener=listener, watch=watch,
+    )  # fmt: skip
     run.begin()
     run.write("analysis.json", prepared.analysis)
     run.write("plan.json", prepared.plan)
@@ -156,6 +168,7 @@ def prepare(
     budget: Budget,
     *,
     seed: int,
+    device: str = "cpu",
     listener: Listener,
     watch: Stopwatch,
 ) -> Prepared:
@@ -179,12 +192,43 @@ def prepare(
         )
     for note in opened.notes:
         listener.note(note)
+
+    @cache
+    def pictures() -> ImageData:
+        if data != "synthetic":
+            return opened
+        return _synthesised(opened, graph, analysis, seed, device, listener, watch)
+
     with watch.timed("plan"):
         listener.stage("score and plan")
         pruning = next(phase for phase in recipe.phases if isinstance(phase, Prune))
-        scores = score(graph, analysis, pruning.criterion, _scoring_batches(opened, seed))
+        scores = score(graph, analysis, pruning.criterion, _scoring_batches(pictures, seed))
         plan = pruning.allocation(analysis, scores, budget)
-    return Prepared(graph=graph, data=opened, analysis=analysis, plan=plan)
+    return Prepared(graph=graph, open=pictures, analysis=analysis, plan=plan)
+
+
+def _synthesised(
+    opened: ImageData,
+    graph: Graph,
+    analysis: Analysis,
+    seed: int,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> ImageData:
+    """Pictures of the teacher's own in place of procedural ones, where it has any."""
+    with watch.timed("synthesis"):
+        listener.stage("synthesise pictures")
+        placed = graph if device == "cpu" else graph.copy().to(device)
+        made = synthesise(
+            opened,
+            placed,
+            analysis.model.macs,
+            torch.Generator().manual_seed(seed),
+            listener.synthesis,
+        )
+    listener.note(made.notes[-1])
+    return made
 
 
 def output_size(graph: Graph) -> int | None:
@@ -195,13 +239,16 @@ def output_size(graph: Graph) -> int | None:
     return int(shape[1]) if isinstance(shape, tuple) and len(shape) == 2 else None
 
 
-def _scoring_batches(data: ImageData, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _scoring_batches(
+    pictures: Callable[[], ImageData], seed: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
     """A few shuffled batches, without augmentation; read only by criteria that need data."""
+    data = pictures()
     generator = torch.Generator().manual_seed(seed)
     size = 16 if max(data.preprocessing.crop) >= LARGE_IMAGE else 64
     images = data.train if data.train_with_labels else replace(data.train, labels=None)
     stream = batches(images, data.preprocessing, size, generator=generator)
-    return (batch for _, batch in zip(range(16), stream, strict=False))
+    yield from (batch for _, batch in zip(range(16), stream, strict=False))
 
 
 # -- removal and proof -------------------------------------------------------------------------

@@ -53,28 +53,36 @@ class Console:
     def note(self, text: str) -> None:
         self._terminal.print(f"  {text}", markup=False)
 
+    def synthesis(self, done_share: float) -> None:
+        """Redraw the bar; where there is no terminal, print a line at every tenth."""
+        self._advance(done_share, "synthesising", "of the pictures synthesised")
+
     def training(self, progress: Progress) -> None:
         """Redraw the bar; where there is no terminal, print a line at every tenth."""
         line = (
             f"{progress.images_per_s:.0f} images/s, loss {progress.loss:.3f}, "
             f"validation {100 * progress.metric:.1f} %, {_minutes(progress.seconds_left)} left"
         )
+        self._advance(progress.done_share, "training", line)
+
+    def _advance(self, done_share: float, doing: str, line: str) -> None:
         if not self._terminal.is_terminal:
-            tenth = int(10 * progress.done_share)
+            tenth = int(10 * done_share)
             if tenth > self._told:
                 self._told = tenth
                 self.note(f"{10 * tenth:3d} %  {line}")
             return
         if self._bar is None:
             self._bar = Bar(
-                TextColumn("  training"), BarColumn(), TextColumn("{task.description}"),
+                TextColumn(f"  {doing}"), BarColumn(), TextColumn("{task.description}"),
                 console=self._terminal, transient=True,
             )  # fmt: skip
             self._bar.start()
             self._task = self._bar.add_task(line, total=1.0)
-        self._bar.update(self._task, completed=progress.done_share, description=line)
+        self._bar.update(self._task, completed=done_share, description=line)
 
     def _close_bar(self) -> None:
+        self._told = 0
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
