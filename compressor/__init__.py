@@ -60,6 +60,7 @@ Modules, in the order a network passes through them:
     attentions     what attention classes call their sizes
     equality       a module and a graph give the same outputs
     shrinking      a plan applied to the user's own class
+    inversion      pictures synthesised from batch-norm statistics
     moments        least squares for rows that are never held at once
     reconstruction  layers refitted in closed form
     refitting      repair: values refitted without gradients

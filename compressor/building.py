@@ -25,6 +25,7 @@ from compressor.data import ImageData, Images, batches, open_data
 from compressor.errors import DataError, DefectError, ProofError
 from compressor.evaluation import output_size
 from compressor.graphs import Graph
+from compressor.inversion import synthesise
 from compressor.loading import Teacher, capture_teacher
 from compressor.pacing import Deadline, Epochs
 from compressor.proof import prove
@@ -79,7 +80,8 @@ def build(
 ) -> Path:
     """Build the student of ``teacher`` and all that shows what it is; returns the run folder.
 
-    ``data``: an image folder, "digits" or "synthetic"; ``test``: a folder of its own.  ``length``
+    ``data``: an image folder, "digits" or "synthetic" (pictures synthesised from the teacher itself
+    where its batch norms allow it, see ``inversion``); ``test``: a folder of its own.  ``length``
     None: no training.  ``sample``: training images that scoring and repair may see.  ``threads`` 0
     leaves torch's own number.  A folder that holds this very run is continued, or returned at once
     when complete.
@@ -196,6 +198,8 @@ def prepare(
         )
     for note in opened.notes:
         listener.note(note)
+    if data == "synthetic":
+        opened = _synthesised(opened, graph, analysis, seed, device, listener, watch)
     with watch.timed("plan"):
         listener.stage("score and plan")
         pruning = next(phase for phase in recipe.phases if isinstance(phase, Prune))
@@ -212,6 +216,29 @@ def prepare(
         plan=chosen.plan,
         note=chosen.note,
     )
+
+
+def _synthesised(
+    opened: ImageData,
+    graph: Graph,
+    analysis: Analysis,
+    seed: int,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> ImageData:
+    """Pictures of the teacher's own in place of procedural ones, where it has any."""
+    with watch.timed("synthesis"):
+        listener.stage("synthesise pictures")
+        made = synthesise(
+            opened,
+            graph if device == "cpu" else graph.copy().to(device),
+            analysis.model.macs,
+            torch.Generator().manual_seed(seed),
+            listener.working,
+        )
+    listener.note(made.notes[-1])
+    return made
 
 
 # -- removal and proof -------------------------------------------------------------------------

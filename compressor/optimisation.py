@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from compressor.graphs import Graph
 
+_BATCH_NORM = torch.ops.aten.batch_norm.default
 # Tensors that start (near) zero still have to move: norms and biases as if their values were 0.1.
 _SMALLEST_SCALE_VECTOR = 0.1
 _SMALLEST_SCALE = 1e-3
@@ -112,6 +113,18 @@ class Optimisation:
 # choice for transformers; 0.003 does better on small ones and is too much for large ones.
 FRESH_NORMED = Optimisation(learning_rate=0.1, warmup=0.2, make_optimiser=nesterov_sgd())
 FRESH_PLAIN = Optimisation(learning_rate=1e-3, warmup=0.2, make_optimiser=plain_adamw())
+# From weights refitted in closed form, which large steps undo: ResNet-56 at half its MACs, 39 steps
+# from 98.9 % of 1,000 training images: relative AdamW at 0.005 falls to 94 % within ten steps, SGD
+# at 0.03 stays at 98.5 %; with 70 % of the parameters gone, 78 steps from 88.3 %: SGD at 0.03 and
+# 0.1 give 90.7 and 91.5 %, relative AdamW at 0.005 gives 91.1 %.
+REPAIRED_NORMED = Optimisation(learning_rate=0.05, warmup=0.1, make_optimiser=nesterov_sgd())
+REPAIRED_PLAIN = Optimisation(learning_rate=0.005, warmup=0.1)
+
+
+def fitting_settings(graph: Graph, *, normed: Optimisation, plain: Optimisation) -> Optimisation:
+    """One or the other, by whether batch norms that follow the mode keep the network's scale."""
+    nodes = graph.program.graph.find_nodes(op="call_function", target=_BATCH_NORM)
+    return normed if any(node.meta.get("follows_mode") for node in nodes) else plain
 
 
 def schedule(spent: float, warmup: float) -> float:

@@ -39,7 +39,9 @@ Fold = Annotated[
         help="compute once what depends on parameters alone (weight norm, standardised weights)",
     ),
 ]
-Data = Annotated[str, typer.Option(help="a folder of images, digits or synthetic")]
+Data = Annotated[
+    str, typer.Option(help="a folder of images, digits or synthetic (made from the teacher)")
+]
 TestFolder = Annotated[str | None, typer.Option("--test", help="a folder of test images")]
 Sparsity = Annotated[float, typer.Option(help="share that goes, between 0 and 1")]
 Of = Annotated[str, typer.Option(help="params, macs or channels")]

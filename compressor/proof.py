@@ -141,7 +141,12 @@ def _real_sizes(graph: Graph, inputs: tuple[Tensor, ...]) -> dict[int, int]:
 def _run_whole(graph: Graph, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """The network as it is, in its own precision: ``moved`` needs no more, at half the time."""
     pairs = zip(inputs, graph.example_inputs, strict=True)
-    return _tensors(graph(*(value.to(example.dtype) for value, example in pairs)))
+    run = Stepper(graph, tuple(value.to(example.dtype, copy=True) for value, example in pairs))
+    result: Any = None
+    for node in run.nodes:
+        result = run.step(node)
+        run.release(node)
+    return _tensors(result)
 
 
 def _lost(original: list[Tensor], masked: list[Tensor]) -> str | None:

@@ -20,6 +20,7 @@ from compressor.evaluation import accuracy, agreement, evaluate
 from compressor.features import stage_nodes
 from compressor.graphs import Graph
 from compressor.objectives import Objective, with_features
+from compressor.optimisation import REPAIRED_NORMED, REPAIRED_PLAIN, fitting_settings
 from compressor.pacing import Deadline, Epochs
 from compressor.recipes import Distill, Prune, Recipe
 from compressor.refitting import choose_repair
@@ -142,6 +143,7 @@ def _train(
         length=length,
         objective=objective,
         observed=observed,
+        optimisation=fitting_settings(student, normed=REPAIRED_NORMED, plain=REPAIRED_PLAIN),
         generator=torch.Generator().manual_seed(seed),
         augment=augmentation_for(data),
         device=device,

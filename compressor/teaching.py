@@ -20,9 +20,9 @@ from compressor.distillation import Distilled, distill, fitting_batch
 from compressor.errors import ArchitectureError, DataError, DefectError, FolderError, OptionError
 from compressor.evaluation import accuracy, evaluate, logits_of, output_size
 from compressor.files import check_writable, replacing, sha256
-from compressor.graphs import TRAINING_ARGUMENT, Graph
+from compressor.graphs import Graph
 from compressor.loading import Teacher, capture_teacher, untrained
-from compressor.optimisation import FRESH_NORMED, FRESH_PLAIN, Optimisation
+from compressor.optimisation import FRESH_NORMED, FRESH_PLAIN, fitting_settings
 from compressor.pacing import Deadline, Epochs
 from compressor.watching import Listener, Silent
 
@@ -98,13 +98,6 @@ def train(
         listener.note(note)
     module = give_values(found.graph, fresh)
     return _write(out, module, _card(fresh, opened, found, seed, device))
-
-
-def fitting_optimisation(graph: Graph) -> Optimisation:
-    """How a network learns from fresh weights: by whether batch norms keep its scale."""
-    targets = {node.target for node in graph.program.graph.nodes}
-    normed = torch.ops.aten.batch_norm.default in targets & TRAINING_ARGUMENT.keys()
-    return FRESH_NORMED if normed else FRESH_PLAIN
 
 
 def give_values(trained: Graph, fresh: Teacher) -> nn.Module:
@@ -205,7 +198,7 @@ def _learn(
             data,
             length=length,
             generator=torch.Generator().manual_seed(seed),
-            optimisation=fitting_optimisation(graph),
+            optimisation=fitting_settings(graph, normed=FRESH_NORMED, plain=FRESH_PLAIN),
             batch_size=batch_size or fitting,
             device=device,
             progress=listener.training,

@@ -28,6 +28,7 @@ ROWS = (
         "compressor.labels",
         "compressor.costs",
     ),
+    ("compressor.annotation",),
     ("compressor.rules", "compressor.planning", "compressor.ranking", "compressor.widths"),
     ("compressor",),  # the stages: all that is not named in another row
     ("compressor.recipes",),

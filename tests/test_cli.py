@@ -110,6 +110,25 @@ def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path
     assert run("verify", "run")[0] == 1
 
 
+def test_a_build_without_data_synthesises_its_pictures(
+    work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor import inversion
+
+    monkeypatch.setattr(inversion, "STEPS", 2)
+    monkeypatch.setattr(inversion, "FEWEST_STEPS", 2)
+    without = tuple(part for part in BUILD[:-1] if part not in ("--data", "digits"))
+    status, out, err = run(*without, "synthesised", "--image-size", "32")
+    assert (status, err) == (0, "")
+    told = "640 pictures synthesised from the teacher's batch-norm statistics, 2 steps each"
+    assert "synthesise pictures" in out
+    assert told in out
+    report = json.loads((work / "synthesised/report.json").read_bytes())
+    assert told in report["notes"]
+    assert (report["data"]["name"], report["data"]["train"]) == ("synthetic", 512)
+    assert report["student"]["metrics"] is None
+
+
 def test_an_interrupted_build_continues_after_training(
     work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

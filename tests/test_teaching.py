@@ -16,9 +16,9 @@ from compressor.errors import ArchitectureError, DataError, DefectError, FolderE
 from compressor.files import sha256
 from compressor.graphs import capture
 from compressor.loading import capture_teacher, load, untrained
-from compressor.optimisation import FRESH_NORMED, FRESH_PLAIN
+from compressor.optimisation import FRESH_NORMED, FRESH_PLAIN, fitting_settings
 from compressor.pacing import Epochs
-from compressor.teaching import fitting_optimisation, give_values, train
+from compressor.teaching import give_values, train
 from tests.test_data import write_classes
 
 OWN_CODE = """
@@ -202,8 +202,9 @@ def test_batch_norm_decides_how_a_network_learns() -> None:
     example = (torch.zeros(2, 3, 8, 8),)
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
     normed = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    assert fitting_optimisation(capture(plain, example)) is FRESH_PLAIN
-    assert fitting_optimisation(capture(normed.eval(), example)) is FRESH_NORMED
+    fresh = {"normed": FRESH_NORMED, "plain": FRESH_PLAIN}
+    assert fitting_settings(capture(plain, example), **fresh) is FRESH_PLAIN
+    assert fitting_settings(capture(normed.eval(), example), **fresh) is FRESH_NORMED
 
 
 def test_batch_norms_too_slow_for_a_short_run_are_quickened(work: Path) -> None:
