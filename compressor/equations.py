@@ -60,6 +60,10 @@ class Form(Protocol):
     def place(self, row: int, shape: torch.Size) -> int:
         """Which of them, counted in rows inside a group."""
 
+    @property
+    def sharing(self) -> int:
+        """Rows of the summed dimension that have one place, one for each group."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearLayer:
@@ -79,6 +83,7 @@ class Product:
 
     turned: bool = False
     groups: int = 1
+    sharing: int = 1
 
     def places(self, output: Tensor) -> int:
         return math.prod(output.shape[1:-1])
@@ -110,6 +115,10 @@ class Convolution:
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
+
+    @property
+    def sharing(self) -> int:
+        return 1
 
     def places(self, output: Tensor) -> int:
         return math.prod(output.shape[2:])
@@ -145,6 +154,10 @@ class TransposedConvolution:
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     output_padding: tuple[int, ...]
+
+    @property
+    def sharing(self) -> int:
+        return self.groups
 
     def places(self, output: Tensor) -> int:
         return math.prod(output.shape[2:])

@@ -156,12 +156,15 @@ def _columns(
     each = form.taps(shape) // inputs.taps
     held: dict[int, set[int]] = {}
     for row, units in enumerate(rows):
-        first = form.place(row, shape) * each
         for unit in set(units.tolist()) - {0}:
-            held.setdefault(unit, set()).update(range(first, first + each))
+            held.setdefault(unit, set()).add(row)
     found = {}
     for group in {int(labelling.group_of[unit]) for unit in held}:
         units = np.flatnonzero(labelling.group_of == group).tolist()
-        if len({len(held.get(unit, ())) for unit in units}) == 1:
-            found[group] = tuple(np.array(sorted(held[unit])) for unit in units)
+        places = [sorted({form.place(row, shape) for row in held.get(u, ())}) for u in units]
+        read = {len(held.get(unit, ())) for unit in units}
+        if len(read) == 1 and read == {form.sharing * len(places[0])}:
+            found[group] = tuple(
+                (np.array(own)[:, None] * each + np.arange(each)).reshape(-1) for own in places
+            )
     return found

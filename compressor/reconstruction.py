@@ -67,10 +67,10 @@ def reconstruct(
     with torch.no_grad():
         for done, node in enumerate(sides.teacher_nodes):
             twin = sides.advance(node)
-            layer = find_layer(twin)
+            layer = find_layer(twin) if twin is not None else None
             if layer is not None and sides.differ(layer.value):
                 (fitted if _refit(sides, layer) else kept).append(layer.weight)
-            elif twin.target is aten.batch_norm.default:
+            elif twin is not None and twin.target is aten.batch_norm.default:
                 _restate(sides, twin)
             sides.step(node, twin)
             progress(done / len(sides.teacher_nodes))
@@ -98,14 +98,20 @@ class Sides:
         self._above = [Stepper(teacher, (piece,)) for piece in pieces]
         self._below = [Stepper(student, (piece,)) for piece in pieces]
         self._pending = iter(self._below[0].nodes)
+        self._names = {node.name for node in self._below[0].nodes}
         self.teacher_nodes = self._above[0].nodes
         self.samples = sum(len(piece) for piece in pieces)
         self.held_out = max(1, round(HELD_SHARE * len(pieces)))  # pieces at the end
 
-    def advance(self, node: fx.Node) -> fx.Node:
-        """Step the teacher over ``node``, the student up to its twin, which is returned."""
+    def advance(self, node: fx.Node) -> fx.Node | None:
+        """Step the teacher over ``node``, the student up to its twin, which is returned.
+
+        None where the student has none: tables of places that were written anew.
+        """
         for above in self._above:
             above.step(node)
+        if node.name not in self._names:
+            return None
         twin = next(self._pending)
         while twin.name != node.name:  # sizes computed in the student alone
             for below in self._below:
@@ -113,11 +119,12 @@ class Sides:
             twin = next(self._pending)
         return twin
 
-    def step(self, node: fx.Node, twin: fx.Node) -> None:
+    def step(self, node: fx.Node, twin: fx.Node | None) -> None:
         for above, below in zip(self._above, self._below, strict=True):
-            below.step(twin)
+            if twin is not None:
+                below.step(twin)
+                below.release(twin)
             above.release(node)
-            below.release(twin)
 
     def wanted(self, name: str) -> list[Tensor]:
         """The teacher's value of a node on the student's rows, piece by piece."""
@@ -150,9 +157,10 @@ def _refit(sides: Sides, layer: LinearLayer) -> bool:
     movable = layer.bias is not None or way.norm is not None
     start = layer.form.matrix(weight).double()
     if movable:
-        offset = tensors[layer.bias].double() if layer.bias else weight.new_zeros(start.shape[-1])
-        rows = offset.double().reshape(len(start), 1, -1).expand(-1, 1, start.shape[-1])
-        start = torch.cat([start, rows], dim=1)
+        offset = start.new_zeros(len(start), 1, start.shape[2])
+        if layer.bias is not None:
+            offset = tensors[layer.bias].double().reshape(offset.shape)
+        start = torch.cat([start, offset], dim=1)
     found = _solve(sides, layer, way, start, with_offset=movable)
     if found.ridge is None:
         return False

@@ -13,7 +13,10 @@ from compressor.scoring import Criterion, score
 from tests import zoo
 from tests.zoo import ZOO
 
-PICTURES = ("chain", "residual", "concat", "depthwise", "grouped", "flatten", "heads_by_view")
+PICTURES = (
+    "chain", "residual", "concat", "depthwise", "grouped", "flatten", "heads_by_view", "attention",
+    "grouped_transposed", "transposed", "reordered", "squeeze_excite",
+)  # fmt: skip
 
 
 def batches(name: str) -> list[tuple[Tensor, None]]:

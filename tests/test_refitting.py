@@ -101,7 +101,14 @@ def zoo_inputs(name: str, batches: int = 4) -> list[Tensor]:
     return [ZOO[name].inputs(batch=64, seed=seed)[0] for seed in range(batches)]
 
 
-@pytest.mark.parametrize("name", ["chain", "residual", "padded_shortcut", "flatten", "gated_mlp"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "chain", "residual", "padded_shortcut", "concat", "depthwise", "grouped", "transposed",
+        "grouped_transposed", "squeeze_excite", "flatten", "attention", "layer_norm", "gated_mlp",
+        "lstm", "reordered", "woven",
+    ],
+)  # fmt: skip
 def test_repair_brings_a_student_nearer_to_its_teacher_on_new_inputs(name: str) -> None:
     teacher, student = cut(name)
     repaired = repair(student, teacher, zoo_inputs(name))
