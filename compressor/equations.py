@@ -194,6 +194,16 @@ class TransposedConvolution:
         return row % (shape[0] // self.groups)
 
 
+def pick_places(form: Form, output: Tensor, rows: int, generator: torch.Generator) -> Tensor:
+    """Places of an output drawn so that all its samples together give about so many rows.
+
+    What stands first in the output need not be samples (sequences may come first).
+    """
+    places = form.places(output)
+    picked = torch.randperm(places, generator=generator)[: -(-rows // len(output))]
+    return picked.to(output.device)
+
+
 def find_layer(node: fx.Node) -> LinearLayer | None:
     """The layer that a node is, where its weight is stored and read by nothing else."""
     arguments = bound(node) if node.op == "call_function" else {}

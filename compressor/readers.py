@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.equations import LinearLayer, find_layer
+from compressor.equations import LinearLayer, find_layer, pick_places
 from compressor.graphs import Graph
 from compressor.labelling import Labelling, label
 from compressor.stepping import Stepper
@@ -66,7 +66,6 @@ def read_inputs(graph: Graph, batches: Iterable[Tensor], seed: int = 0) -> dict[
     """Weight's name -> what enters its layer, for every linear layer of the graph."""
     generator = torch.Generator().manual_seed(seed)
     pieces = tuple(batches)
-    samples = sum(len(piece) for piece in pieces)
     sums: dict[str, _Sums] = {}
     with torch.no_grad():
         for piece in pieces:
@@ -76,7 +75,8 @@ def read_inputs(graph: Graph, batches: Iterable[Tensor], seed: int = 0) -> dict[
                 layer = find_layer(node)
                 if layer is not None:
                     shape = graph.tensors[layer.weight].shape
-                    rows = _rows(graph, layer, run.values[layer.value], output, samples, generator)
+                    picked = _pick(graph, layer, output, len(pieces), generator)
+                    rows = layer.form.rows(run.values[layer.value], shape, picked)
                     found = _sum(layer, rows, layer.form.taps(shape))
                     before = sums.get(layer.weight)
                     sums[layer.weight] = found if before is None else before.plus(found)
@@ -84,20 +84,12 @@ def read_inputs(graph: Graph, batches: Iterable[Tensor], seed: int = 0) -> dict[
     return {name: found.mean for name, found in sums.items()}
 
 
-def _rows(
-    graph: Graph,
-    layer: LinearLayer,
-    value: Tensor,
-    output: Tensor,
-    samples: int,
-    generator: torch.Generator,
+def _pick(
+    graph: Graph, layer: LinearLayer, output: Tensor, pieces: int, generator: torch.Generator
 ) -> Tensor:
-    shape = graph.tensors[layer.weight].shape
     width = layer.form.matrix(graph.tensors[layer.weight]).shape[1]
-    places = layer.form.places(output)
-    wanted = min(places, -(-max(FEWEST_ROWS, ROWS_PER_INPUT * width) // samples))
-    picked = torch.randperm(places, generator=generator)[:wanted].to(value.device)
-    return layer.form.rows(value, shape, picked)
+    wanted = max(FEWEST_ROWS, ROWS_PER_INPUT * width)
+    return pick_places(layer.form, output, -(-wanted // pieces), generator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from compressor.equations import LinearLayer, find_layer
+from compressor.equations import LinearLayer, find_layer, pick_places
 from compressor.graphs import Graph
 from compressor.moments import Fitted, fit, no_equations
 from compressor.objectives import kept_rows
@@ -100,7 +100,6 @@ class Sides:
         self._pending = iter(self._below[0].nodes)
         self._names = {node.name for node in self._below[0].nodes}
         self.teacher_nodes = self._above[0].nodes
-        self.samples = sum(len(piece) for piece in pieces)
         self.held_out = max(1, round(HELD_SHARE * len(pieces)))  # pieces at the end
 
     def advance(self, node: fx.Node) -> fx.Node | None:
@@ -180,13 +179,12 @@ def _solve(
 ) -> Fitted:
     shape = sides.tensors[layer.weight].shape
     targets = _targets(sides, layer, way)
-    places = layer.form.places(targets[0])
     wanted = max(FEWEST_ROWS, ROWS_PER_INPUT * start.shape[1])
-    each = min(places, -(-wanted // sides.samples))
-    used = held_out = no_equations(start, rows=each * sides.samples)
+    there = sum(len(target) * layer.form.places(target) for target in targets)
+    used = held_out = no_equations(start, rows=min(wanted, there))
     pieces = list(zip(sides.own(layer.value), targets, strict=True))
     for place, (value, target) in enumerate(pieces):
-        picked = torch.randperm(places, generator=sides.generator)[:each].to(value.device)
+        picked = pick_places(layer.form, target, -(-wanted // len(pieces)), sides.generator)
         rows = layer.form.rows(value, shape, picked)
         answers = layer.form.answers(target, picked)
         if with_offset:
