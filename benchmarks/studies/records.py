@@ -111,11 +111,16 @@ class PeerTrial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def sources_key(network: Network) -> str:
     """Short hashes of the compressor's sources and of the row."""
+    return f"{sources_of_compressor()}-{row_key(network)}"
+
+
+def sources_of_compressor() -> str:
+    """Short hash of the compressor's sources."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "compressor").rglob("*.py")):
         digest.update(path.relative_to(ROOT).as_posix().encode())
         digest.update(path.read_bytes())
-    return f"{digest.hexdigest()[:12]}-{row_key(network)}"
+    return digest.hexdigest()[:12]
 
 
 def row_key(network: Network) -> str:

@@ -1,0 +1,163 @@
+"""Paired differences of students, from the test images they have right.
+
+Comes in: records of a study.  Goes out: numbers with intervals, and words for them.  Every seed's
+two students answer the same images, so a difference is a mean over images and seeds of +1, 0 or -1;
+its interval resamples both, the images drawn alike for all seeds.  Knows nothing of torch or pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.statistics import CONFIDENCE, RESAMPLES, Interval
+from benchmarks.studies.peers_records import (
+    STAGES,
+    Arm,
+    Bools,
+    Cell,
+    Network,
+    Pair,
+    Settings,
+    TeacherRecord,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All that a study folder holds of one study."""
+
+    networks: tuple[Network, ...]
+    arms: tuple[Arm, ...]
+    settings: Settings
+    teachers: tuple[TeacherRecord, ...]
+    cells: tuple[Cell, ...]
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """First minus second, as a share of the images."""
+
+    value: float
+    interval: Interval
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval leaves out 0; else 0."""
+        return int(self.interval[0] > 0) - int(self.interval[1] < 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An arm of ours beside one of torch-pruning's, over all seeds that both have.
+
+    ``latency``: how many times faster ours is, by seed, with the interval of each.
+    ``seconds``: to prune, ours and theirs, means.  ``repair`` likewise.
+    """
+
+    network: Network
+    sparsity: float
+    first: Arm
+    second: Arm
+    seeds: int
+    gone: tuple[float, float]
+    stages: dict[str, Difference]
+    latency: tuple[Pair, ...]
+    prune_s: tuple[float, float]
+    repair_s: tuple[float, float]
+
+    @property
+    def equal_costs(self) -> bool:
+        """Whether what went of both differs by at most half a point."""
+        return abs(self.gone[0] - self.gone[1]) <= 0.005
+
+    @property
+    def faster(self) -> int:
+        """1 where our student is measurably faster with every seed, -1 where theirs is; else 0."""
+        verdicts = {pair.latency.verdict for pair in self.latency}
+        return int(verdicts == {"faster"}) - int(verdicts == {"slower"})
+
+
+def difference(first: Sequence[Bools], second: Sequence[Bools], *, seed: int = 0) -> Difference:
+    """Of answers to the same images: one array of each per seed, in the same order of seeds."""
+    apart = np.stack([a.astype(int) - b for a, b in zip(first, second, strict=True)])
+    seeds, images = apart.shape
+    # images that all seeds answer alike are drawn as one kind: the same draws, far fewer numbers
+    kinds, counts = np.unique(apart, axis=1, return_counts=True)
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(images, counts / images, size=RESAMPLES)
+    by_seed = drawn @ kinds.T / images  # (resamples, seeds)
+    chosen = generator.integers(seeds, size=(RESAMPLES, seeds))
+    means = np.take_along_axis(by_seed, chosen, axis=1).mean(axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Difference(value=float(apart.mean()), interval=(float(low), float(high)))
+
+
+def whole(results: Results, network: Network, sparsity: float, arm: Arm) -> tuple[Cell, ...]:
+    """The cells of one arm that came to their end, by seed."""
+    found = (
+        cell
+        for cell in results.cells
+        if (cell.network, cell.sparsity, cell.arm) == (network.name, sparsity, arm.name)
+    )
+    return tuple(sorted((cell for cell in found if not cell.failed), key=lambda cell: cell.seed))
+
+
+def sparsities(results: Results) -> tuple[float, ...]:
+    return tuple(sorted({cell.sparsity for cell in results.cells}))
+
+
+def comparisons(results: Results) -> Iterator[Comparison]:
+    """Every arm of ours with every one of torch-pruning's, where both have a seed in common."""
+    for network in results.networks:
+        for sparsity in sparsities(results):
+            for first in (arm for arm in results.arms if arm.tool == "compressor"):
+                for second in (arm for arm in results.arms if arm.tool == "torch-pruning"):
+                    found = _compared(results, network, sparsity, first, second)
+                    if found is not None:
+                        yield found
+
+
+def _compared(
+    results: Results, network: Network, sparsity: float, first: Arm, second: Arm
+) -> Comparison | None:
+    ours = {cell.seed: cell for cell in whole(results, network, sparsity, first)}
+    theirs = {cell.seed: cell for cell in whole(results, network, sparsity, second)}
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    stages = {
+        stage: difference(
+            [ours[seed].stages[stage].right for seed in seeds],
+            [theirs[seed].stages[stage].right for seed in seeds],
+        )
+        for stage in STAGES
+    }
+    wanted = (network.name, sparsity, first.name, second.name)
+    pairs = (p for p in results.pairs if (p.network, p.sparsity, p.first, p.second) == wanted)
+
+    def mean(name: str) -> tuple[float, float]:
+        return (
+            float(np.mean([ours[seed].seconds[name] for seed in seeds])),
+            float(np.mean([theirs[seed].seconds[name] for seed in seeds])),
+        )
+
+    return Comparison(
+        network=network,
+        sparsity=sparsity,
+        first=first,
+        second=second,
+        seeds=len(seeds),
+        gone=(
+            float(np.mean([ours[seed].gone for seed in seeds])),
+            float(np.mean([theirs[seed].gone for seed in seeds])),
+        ),
+        stages=stages,
+        latency=tuple(sorted(pairs, key=lambda pair: pair.seed)),
+        prune_s=mean("prune"),
+        repair_s=mean("repair"),
+    )
