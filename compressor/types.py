@@ -144,7 +144,7 @@ class Budget:
     """What the user asked for: ``sparsity`` is the share of parameters, MACs or units that goes.
 
     ``multiple_of``: wanted divisor of every group's kept width, relaxed where the budget needs it,
-    and in groups of fewer than eight times as many units.
+    and in groups of fewer than four times as many units.
     ``keep_at_least``: floor of every group, a share of its units (never under one unit).
     ``smallest_group``: groups of fewer units are left alone (factors such as shuffle halves).
     ``keep_whole``: groups that are left alone, by number or name (``*`` and ``?`` as in a shell).

@@ -79,9 +79,9 @@ class Met:
 
 
 def divisor(units: int, multiple_of: int) -> int:
-    """What a group's width is a multiple of: ``multiple_of``, halved until it is at most an eighth
+    """What a group's width is a multiple of: ``multiple_of``, halved until it is at most a quarter
     of the group, whose choice would otherwise be all or half."""
-    while multiple_of > 1 and 8 * multiple_of > units:
+    while multiple_of > 1 and 4 * multiple_of > units:
         multiple_of //= 2
     return multiple_of
 
