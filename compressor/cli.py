@@ -80,8 +80,8 @@ def build(
     allocation: AllocationName = None,
     repair_images: RepairImages = None,
     feature_weight: Annotated[
-        float, typer.Option(help="of the distance on kept units in the training loss")
-    ] = 0.0,
+        float, typer.Option(help="of the distance on kept units in the training loss; 0: logits")
+    ] = 5.0,
     minutes: Minutes = None,
     epochs: Epochs = None,
     mean: Mean = None,

@@ -18,6 +18,10 @@ from compressor.planning import plan, plan_by_error, plan_uniform
 from compressor.scoring import Criterion, answer_objective, magnitude, taylor
 from compressor.sensitivity import measured
 
+# ResNet-56 with 70 % of the parameters gone, 78 steps from a refitted start, one seed: validation
+# loss 0.360 with logits alone, 0.349 with weight 1, 0.342 with weight 5; 7 % slower.
+FEATURE_WEIGHT = 5.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prune:
@@ -35,7 +39,7 @@ class Distill:
     """
 
     name: str = "distill"
-    feature_weight: float = 0.0
+    feature_weight: float = FEATURE_WEIGHT
     start: Literal["kept"] = "kept"
     teacher: Literal["dense"] = "dense"
 
@@ -89,7 +93,9 @@ def find_ways(criterion: str, allocation: str | None) -> tuple[Way, ...]:
     return tuple(ALLOCATIONS[its](name, CRITERIA[name]) for name, its in names)
 
 
-def prune_then_distill(ways: tuple[Way, ...] | None = None, feature_weight: float = 0.0) -> Recipe:
+def prune_then_distill(
+    ways: tuple[Way, ...] | None = None, feature_weight: float = FEATURE_WEIGHT
+) -> Recipe:
     """Structured adaptation: the student inherits the kept channels of the pruned teacher."""
     return Recipe(
         name="prune-then-distill",
@@ -109,7 +115,7 @@ RECIPES: dict[str, Callable[[tuple[Way, ...], float], Recipe]] = {
 
 
 def find_recipe(
-    name: str, criterion: str, allocation: str | None, feature_weight: float = 0.0
+    name: str, criterion: str, allocation: str | None, feature_weight: float = FEATURE_WEIGHT
 ) -> Recipe:
     """A recipe by the names of the command line.  Raises OptionError for an unknown one."""
     if name not in RECIPES:

@@ -131,11 +131,10 @@ def _train(
     listener: Listener,
 ) -> Distilled:
     objective: Objective | None = None
-    observed: tuple[str, ...] = ()
-    if phase.feature_weight > 0:
+    observed = stage_nodes(student) if phase.feature_weight > 0 else ()
+    if observed:
         logits = default_objective(labelled=_labelled(data), taught=True)
         objective = with_features(logits, weight=phase.feature_weight)
-        observed = stage_nodes(student)
     return distill(
         student,
         graph,
