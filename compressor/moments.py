@@ -44,8 +44,8 @@ class Moments:
 
     def plus(self, rows: Tensor, answers: Tensor) -> Moments:
         return Moments(
-            inputs=self.inputs + (rows.mT @ rows).double(),
-            mixed=self.mixed + (rows.mT @ answers).double(),
+            inputs=self.inputs + products(rows, rows),
+            mixed=self.mixed + products(rows, answers),
             squares=self.squares + answers.double().square().sum(),
         )
 
@@ -99,6 +99,18 @@ class Rows:
             return None
         found = start + scaled.mT @ torch.cholesky_solve(self.answers - rows @ start, factor)
         return found if bool(found.isfinite().all()) else None
+
+
+def products(rows: Tensor, others: Tensor) -> Tensor:
+    """Sums of products over rows, (..., inputs, outputs) in float64.
+
+    Multiplied in the rows' own precision, and again in float64 where that overflows (values that
+    grow with depth, as in networks without training).
+    """
+    found = rows.mT @ others
+    if not bool(found.isfinite().all()):
+        found = rows.double().mT @ others.double()
+    return found.double()
 
 
 def _ridge(second_moments: Tensor, ridge: float) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from compressor.equations import LinearLayer, find_layer, pick_places
 from compressor.graphs import Graph
 from compressor.labelling import Labelling, label
+from compressor.moments import products
 from compressor.stepping import Stepper
 from compressor.types import Analysis
 
@@ -115,9 +116,9 @@ def _sum(layer: LinearLayer, rows: Tensor, taps: int) -> _Sums:
     cut = taps if width > WIDE else 1
     blocks = rows.reshape(groups, count, width // cut, cut).permute(0, 3, 1, 2).flatten(0, 1)
     alone = blocks.shape[2] > WIDEST
-    moment = blocks.square().sum(dim=1) if alone else blocks.mT @ blocks
+    moment = blocks.double().square().sum(dim=1) if alone else products(blocks, blocks)
     mean = blocks.double().sum(dim=1)
-    inputs = Inputs(layer=layer, moment=moment.double(), mean=mean, taps=cut)
+    inputs = Inputs(layer=layer, moment=moment, mean=mean, taps=cut)
     return _Sums(inputs=inputs, rows=count)
 
 
@@ -129,8 +130,8 @@ def find_readers(
     found: list[list[Reader]] = [[] for _ in analysis.groups]
     for item in labelling.stored:
         known = next((inputs[n] for n in (item.name, *item.aliases) if n in inputs), None)
-        if known is None or item.aliases:
-            continue
+        if known is None or item.aliases or not bool(known.moment.isfinite().all()):
+            continue  # of layers whose inputs are no numbers nothing can be said
         rows = labelling.rows(item.dims[known.layer.summed])
         if rows is not None:
             shape = graph.tensors[item.name].shape

@@ -9,6 +9,7 @@ followed.  Distances of groups cut together are taken to add up.  Knows nothing 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ FEWEST, MOST = 8, 192
 READ = 256  # inputs from which readers are refitted
 RIDGE = 1e-3
 PIECE = 64
-LEAST = 1e-9  # a distance that cannot be told from none
+LEAST, FAR = 1e-9, 1e9  # distances that cannot be told from none; where there is no number
 
 Floats = NDArray[np.float64]
 
@@ -139,7 +140,8 @@ class Probe:
             keep[self._starts[group] + gone] = False
             plan = plan_keeping(self._analysis, keep)
             answers = self._answers(mask(self._graph, self._analysis, plan))
-        return float((answers - self._whole).square().sum()) / self._spread
+        apart = float((answers - self._whole).square().sum()) / self._spread
+        return apart if math.isfinite(apart) else FAR
 
     @torch.no_grad()
     def _answers(self, graph: Graph) -> Tensor:

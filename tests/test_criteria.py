@@ -65,3 +65,22 @@ def test_random_orders_differ_by_seed_alone() -> None:
 def test_without_data_they_say_what_to_give(criterion: Criterion) -> None:
     with pytest.raises(OptionError, match="needs data"):
         score(zoo.graph("chain"), zoo.analysis("chain"), criterion)
+
+
+def test_values_that_overflow_when_squared_are_scored_all_the_same() -> None:
+    graph, analysis = zoo.graph("chain").copy(), zoo.analysis("chain")
+    with torch.no_grad():
+        graph.tensors["bn1.weight"].mul_(1e25)
+        graph.tensors["bn1.bias"].mul_(1e25)
+    found = score(graph, analysis, reconstruction, batches("chain"))
+    assert all(np.isfinite(group).all() for group in found.values)
+    place = next(g.id for g in analysis.groups if g.name == "conv1")
+    plain = score(zoo.graph("chain"), analysis, reconstruction, batches("chain"))
+    np.testing.assert_allclose(found.values[place], plain.values[place], rtol=1e-3)
+
+
+def test_inputs_that_are_no_numbers_leave_the_order_to_magnitude() -> None:
+    graph, analysis = zoo.graph("chain").copy(), zoo.analysis("chain")
+    broken = [(batch * float("inf"), None) for batch, _ in batches("chain")]
+    found = score(graph, analysis, reconstruction, broken)
+    assert all(np.isfinite(group).all() for group in found.values)
