@@ -34,6 +34,7 @@ Modules, in the order a network passes through them:
     labelling      one pass of the rules over a graph
     analysis       groups, frozen dimensions with reasons, cost terms
     stepping       a graph executed node by node
+    moments        least squares for rows that are never held at once
     equations      linear layers as systems of equations
     successors     what follows a layer before anything non-linear
     scoring        a number per unit
@@ -61,7 +62,6 @@ Modules, in the order a network passes through them:
     equality       a module and a graph give the same outputs
     shrinking      a plan applied to the user's own class
     inversion      pictures synthesised from batch-norm statistics
-    moments        least squares for rows that are never held at once
     reconstruction  layers refitted in closed form
     refitting      repair: values refitted without gradients
     objectives     what training minimises

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compressor.moments import factor
+
 RIDGE = 1e-3  # of each input's variance
 AT_ONCE = 32  # of so many units left, one goes at a time; of more, as many as there are of these
 
@@ -84,7 +86,7 @@ class _State:
             return
         own = variance.diagonal(dim1=-2, dim2=-1)
         ridge = RIDGE * own + 1e-6 * own.mean(dim=-1, keepdim=True) + 1e-30
-        self.inverse = torch.linalg.inv(variance + torch.diag_embed(ridge))
+        self.inverse = torch.cholesky_inverse(factor(variance + torch.diag_embed(ridge)))
         self.spread = float((self.matrix * (variance @ self.matrix)).sum())
 
     def costs(self, units: Tensor) -> Tensor:
@@ -94,7 +96,7 @@ class _State:
         if self.diagonal:
             return self.weight * (self.variance[:, at][..., None] * rows.square()).sum((0, 2, 3))
         blocks = self.inverse[:, at[:, :, None], at[:, None, :]]  # (blocks, units, k, k)
-        return self.weight * (rows * torch.linalg.solve(blocks, rows)).sum((0, 2, 3))
+        return self.weight * (rows * torch.cholesky_solve(rows, factor(blocks))).sum((0, 2, 3))
 
     def remove(self, units: Tensor) -> None:
         """Refit what is left without these units."""
@@ -103,7 +105,7 @@ class _State:
             self.matrix[:, gone] = 0
             return
         block = self.inverse[:, gone][:, :, gone]
-        gain = torch.linalg.solve(block, self.inverse[:, gone]).mT  # (blocks, inputs, gone)
+        gain = torch.cholesky_solve(self.inverse[:, gone], factor(block)).mT
         self.matrix -= gain @ self.matrix[:, gone]
         self.inverse -= gain @ self.inverse[:, gone]
         self.matrix[:, gone] = 0

@@ -63,10 +63,10 @@ class Moments:
 
     def solution(self, ridge: float, start: Tensor) -> Tensor | None:
         weights = _ridge(self.inputs.diagonal(dim1=-2, dim2=-1), ridge)
-        factor, failed = torch.linalg.cholesky_ex(self.inputs + torch.diag_embed(weights))
+        lower, failed = torch.linalg.cholesky_ex(self.inputs + torch.diag_embed(weights))
         if bool(failed.any()):
             return None
-        found = torch.cholesky_solve(self.mixed + weights[..., None] * start, factor)
+        found = torch.cholesky_solve(self.mixed + weights[..., None] * start, lower)
         return found if bool(found.isfinite().all()) else None
 
 
@@ -94,10 +94,10 @@ class Rows:
         rows = self.rows.double()
         scaled = rows / _ridge(rows.square().sum(dim=1), ridge)[:, None, :]
         kernel = rows @ scaled.mT + torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
-        factor, failed = torch.linalg.cholesky_ex(kernel)
+        lower, failed = torch.linalg.cholesky_ex(kernel)
         if bool(failed.any()):
             return None
-        found = start + scaled.mT @ torch.cholesky_solve(self.answers - rows @ start, factor)
+        found = start + scaled.mT @ torch.cholesky_solve(self.answers - rows @ start, lower)
         return found if bool(found.isfinite().all()) else None
 
 
@@ -111,6 +111,22 @@ def products(rows: Tensor, others: Tensor) -> Tensor:
     if not bool(found.isfinite().all()):
         found = rows.double().mT @ others.double()
     return found.double()
+
+
+def factor(positive: Tensor) -> Tensor:
+    """Cholesky factors (..., n, n) of symmetric matrices, more added to the diagonal where needed.
+
+    Not ``torch.linalg.inv`` or ``solve``: their batched LU fails on sound matrices in some builds.
+    """
+    own = positive.diagonal(dim1=-2, dim2=-1)
+    more = own.abs().mean(dim=-1, keepdim=True) + 1e-30
+    for share in (0.0, 1e-8, 1e-4, 1.0):
+        found, failed = torch.linalg.cholesky_ex(
+            positive + torch.diag_embed(share * more + 0 * own)
+        )
+        if not bool(failed.any()):
+            break
+    return found
 
 
 def _ridge(second_moments: Tensor, ridge: float) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 from compressor.errors import OptionError
 from compressor.evaluation import logits_of
 from compressor.graphs import Graph
+from compressor.moments import factor
 from compressor.planning import plan_keeping
 from compressor.readers import Reader, find_readers, read_inputs
 from compressor.removal import mask
@@ -181,5 +182,5 @@ def _refitted(reader: Reader, matrix: Tensor, lost: Tensor) -> tuple[Tensor, Ten
         own = inside.diagonal(dim1=-2, dim2=-1)
         ridge = torch.diag_embed(RIDGE * own + 1e-6 * own.mean(-1, keepdim=True) + 1e-30)
         missing = variance[:, ~lost][:, :, lost] @ matrix[:, lost]
-        found[:, ~lost] += torch.linalg.solve(inside + ridge, missing)
+        found[:, ~lost] += torch.cholesky_solve(missing, factor(inside + ridge))
     return found, (mean[:, None, :] @ (matrix - found))[:, 0]
