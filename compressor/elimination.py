@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.moments import factor
+from compressor.moments import factor, ridged
 
-RIDGE = 1e-3  # of each input's variance
 AT_ONCE = 32  # of so many units left, one goes at a time; of more, as many as there are of these
 
 Floats = NDArray[np.float64]
@@ -84,9 +83,7 @@ class _State:
             self.variance = variance
             self.spread = float((variance[..., None] * self.matrix.square()).sum())
             return
-        own = variance.diagonal(dim1=-2, dim2=-1)
-        ridge = RIDGE * own + 1e-6 * own.mean(dim=-1, keepdim=True) + 1e-30
-        self.inverse = torch.cholesky_inverse(factor(variance + torch.diag_embed(ridge)))
+        self.inverse = torch.cholesky_inverse(factor(ridged(variance)))
         self.spread = float((self.matrix * (variance @ self.matrix)).sum())
 
     def costs(self, units: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 WIDE = 6144  # inputs from which on the rows themselves are kept: their moments would not fit
+VARIANCE_RIDGE = 1e-3  # of each input's variance, where it is not chosen on rows held out
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)  # shares of each input's second moment
 
 
@@ -113,6 +114,14 @@ def products(rows: Tensor, others: Tensor) -> Tensor:
     return found.double()
 
 
+def ridged(variance: Tensor) -> Tensor:
+    """Variances (..., inputs, inputs) with a share of each input's own on the diagonal, so that
+    they can be inverted; inputs that never vary are held by the others' mean."""
+    own = variance.diagonal(dim1=-2, dim2=-1)
+    ridge = VARIANCE_RIDGE * own + 1e-6 * own.mean(dim=-1, keepdim=True) + 1e-30
+    return variance + torch.diag_embed(ridge)
+
+
 def factor(positive: Tensor) -> Tensor:
     """Cholesky factors (..., n, n) of symmetric matrices, more added to the diagonal where needed.
 
@@ -121,9 +130,8 @@ def factor(positive: Tensor) -> Tensor:
     own = positive.diagonal(dim1=-2, dim2=-1)
     more = own.abs().mean(dim=-1, keepdim=True) + 1e-30
     for share in (0.0, 1e-8, 1e-4, 1.0):
-        found, failed = torch.linalg.cholesky_ex(
-            positive + torch.diag_embed(share * more + 0 * own)
-        )
+        added = torch.diag_embed((share * more).expand_as(own))
+        found, failed = torch.linalg.cholesky_ex(positive + added)
         if not bool(failed.any()):
             break
     return found

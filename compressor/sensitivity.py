@@ -22,7 +22,7 @@ from torch import Tensor
 from compressor.errors import OptionError
 from compressor.evaluation import logits_of
 from compressor.graphs import Graph
-from compressor.moments import factor
+from compressor.moments import factor, ridged
 from compressor.planning import plan_keeping
 from compressor.readers import Reader, find_readers, read_inputs
 from compressor.removal import mask
@@ -34,7 +34,6 @@ SHARES = (0.25, 0.5, 0.75)  # of a group's units that go
 MACS = 4e12  # spent on measuring, about; between the fewest and the most inputs
 FEWEST, MOST = 8, 192
 READ = 256  # inputs from which readers are refitted
-RIDGE = 1e-3
 PIECE = 64
 LEAST, FAR = 1e-9, 1e9  # distances that cannot be told from none; where there is no number
 
@@ -179,8 +178,6 @@ def _refitted(reader: Reader, matrix: Tensor, lost: Tensor) -> tuple[Tensor, Ten
     if moment.ndim == 3:
         variance = moment - mean[:, :, None] * mean[:, None, :]
         inside = variance[:, ~lost][:, :, ~lost]
-        own = inside.diagonal(dim1=-2, dim2=-1)
-        ridge = torch.diag_embed(RIDGE * own + 1e-6 * own.mean(-1, keepdim=True) + 1e-30)
         missing = variance[:, ~lost][:, :, lost] @ matrix[:, lost]
-        found[:, ~lost] += torch.cholesky_solve(missing, factor(inside + ridge))
+        found[:, ~lost] += torch.cholesky_solve(missing, factor(ridged(inside)))
     return found, (mean[:, None, :] @ (matrix - found))[:, 0]
