@@ -21,7 +21,8 @@ from compressor.removal import remove
 from compressor.scoring import Batch, Criterion, score
 from compressor.types import Analysis, Budget, Plan, Scores
 
-TRIAL_INPUTS = 256  # for refitting, and a quarter as many held out
+MOST_INPUTS, FEWEST_INPUTS = 256, 32  # of a trial, for refitting; a quarter as many held out
+MACS = 2e11  # of all those inputs, between the two
 PIECE = 32
 
 Allocation = Callable[[Analysis, Scores, Budget], Plan]
@@ -53,8 +54,9 @@ def choose(
     if len(plans) == 1:
         return Chosen(plan=plans[0], note=f"units chosen by {ways[0].name}")
     inputs = torch.cat([given for given, _ in batches])
-    held = max(1, min(TRIAL_INPUTS // 4, len(inputs) // 4))
-    used, held_out = inputs[:-held][:TRIAL_INPUTS], inputs[-held:].split(PIECE)
+    most = min(max(FEWEST_INPUTS, int(MACS / max(1, analysis.model.macs))), MOST_INPUTS)
+    held = max(1, min(most // 4, len(inputs) // 4))
+    used, held_out = inputs[:-held][:most], inputs[-held:].split(PIECE)
     found = [_apart(graph, analysis, plan, used, held_out) for plan in plans]
     best = min(range(len(plans)), key=lambda place: found[place])
     told = "; ".join(f"{way.name} {apart:.3g}" for way, apart in zip(ways, found, strict=True))

@@ -7,6 +7,7 @@ Comes in: a graph, its analysis, batches.  Goes out: ``Scores``.  Groups that no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,23 +25,31 @@ from compressor.types import Analysis, Scores
 Floats = NDArray[np.float64]
 
 
-def reconstruction(graph: Graph, analysis: Analysis, batches: Batches | None = None) -> Scores:
-    """What the readers' outputs lose when a unit goes and the readers are refitted.
+@dataclass(frozen=True, slots=True)
+class ReaderCriterion:
+    """A criterion that looks at a group's readers alone; who has them already gives them."""
 
-    Units of a group are taken away one after the other (``elimination``); a unit's score is the
-    error that its going added, never less than that of one that went before it.  Errors are shares
-    of the variance of the readers' outputs, after the batch norm where one follows.
-    """
-    return _by_readers("reconstruction", graph, analysis, batches, _after_refitting)
+    name: str
+    of_group: Callable[[Graph, Sequence[Reader]], Floats]
 
+    def __call__(self, graph: Graph, analysis: Analysis, batches: Batches | None = None) -> Scores:
+        if batches is None:
+            raise OptionError(
+                f"the criterion {self.name} needs data: give --data, or use magnitude"
+            )
+        inputs = read_inputs(graph, (given for given, _ in batches))
+        return self.of_readers(graph, analysis, find_readers(graph, analysis, inputs))
 
-def activation(graph: Graph, analysis: Analysis, batches: Batches | None = None) -> Scores:
-    """Norm of the weights that read a unit, times the norm of what they read there.
-
-    Sun et al., "A Simple and Effective Pruning Approach for Large Language Models" (Wanda), 2024,
-    summed over the readers of the unit.
-    """
-    return _by_readers("activation", graph, analysis, batches, _as_they_are)
+    def of_readers(
+        self, graph: Graph, analysis: Analysis, readers: Sequence[Sequence[Reader]]
+    ) -> Scores:
+        """Scores from the readers of every group; by magnitude where a group has none."""
+        otherwise = magnitude(graph, analysis).values
+        values = []
+        for own, plain in zip(readers, otherwise, strict=True):
+            found = self.of_group(graph, own) if own else _shares(np.array(plain))
+            values.append(tuple(found.tolist()))
+        return Scores(criterion=self.name, fingerprint=analysis.fingerprint, values=tuple(values))
 
 
 def random_order(seed: int) -> Criterion:
@@ -55,30 +64,18 @@ def random_order(seed: int) -> Criterion:
     return criterion
 
 
-def _by_readers(
-    name: str,
-    graph: Graph,
-    analysis: Analysis,
-    batches: Batches | None,
-    of_group: Callable[[Graph, Sequence[Reader]], Floats],
-) -> Scores:
-    if batches is None:
-        raise OptionError(f"the criterion {name} needs data: give --data, or use magnitude")
-    inputs = read_inputs(graph, (given for given, _ in batches))
-    otherwise = magnitude(graph, analysis).values
-    values = []
-    for readers, plain in zip(find_readers(graph, analysis, inputs), otherwise, strict=True):
-        found = of_group(graph, readers) if readers else _shares(np.array(plain))
-        values.append(tuple(found.tolist()))
-    return Scores(criterion=name, fingerprint=analysis.fingerprint, values=tuple(values))
-
-
 def _shares(magnitudes: Floats) -> Floats:
     squares = np.square(magnitudes)
     return np.asarray(squares / max(float(squares.sum()), 1e-300))
 
 
 def _after_refitting(graph: Graph, readers: Sequence[Reader]) -> Floats:
+    """What the readers' outputs lose when a unit goes and the readers are refitted.
+
+    Units of a group are taken away one after the other (``elimination``); a unit's score is the
+    error that its going added, never less than that of one that went before it.  Errors are shares
+    of the variance of the readers' outputs, after the batch norm where one follows.
+    """
     found = eliminate([_regression(graph, reader) for reader in readers])
     added = np.maximum.accumulate(np.diff(found.errors, prepend=0.0))
     scores = np.empty(len(added))
@@ -88,6 +85,11 @@ def _after_refitting(graph: Graph, readers: Sequence[Reader]) -> Floats:
 
 
 def _as_they_are(graph: Graph, readers: Sequence[Reader]) -> Floats:
+    """Norm of the weights that read a unit, times the norm of what they read there.
+
+    Sun et al., "A Simple and Effective Pruning Approach for Large Language Models" (Wanda), 2024,
+    summed over the readers of the unit.
+    """
     total = np.zeros(len(readers[0].columns))
     for reader in readers:
         second = reader.inputs.moment
@@ -119,3 +121,7 @@ def _scaled_matrix(graph: Graph, reader: Reader) -> Tensor:
         slope = statistics_of(norm, graph.tensors).slope.detach()
         matrix = matrix * slope.reshape(len(matrix), 1, -1)
     return reader.inputs.blocks(matrix)
+
+
+reconstruction = ReaderCriterion("reconstruction", _after_refitting)
+activation = ReaderCriterion("activation", _as_they_are)

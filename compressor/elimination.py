@@ -20,6 +20,7 @@ from torch import Tensor
 from compressor.moments import factor, ridged
 
 AT_ONCE = 32  # of so many units left, one goes at a time; of more, as many as there are of these
+SPARE = 0.2  # of a reader's inputs may be gone and still be carried along
 
 Floats = NDArray[np.float64]
 
@@ -83,6 +84,7 @@ class _State:
             self.variance = variance
             self.spread = float((variance[..., None] * self.matrix.square()).sum())
             return
+        self.gone = torch.zeros(self.matrix.shape[1], dtype=torch.bool)
         self.inverse = torch.cholesky_inverse(factor(ridged(variance)))
         self.spread = float((self.matrix * (variance @ self.matrix)).sum())
 
@@ -101,10 +103,20 @@ class _State:
         if self.diagonal:
             self.matrix[:, gone] = 0
             return
-        block = self.inverse[:, gone][:, :, gone]
-        gain = torch.cholesky_solve(self.inverse[:, gone], factor(block)).mT
-        self.matrix -= gain @ self.matrix[:, gone]
-        self.inverse -= gain @ self.inverse[:, gone]
-        self.matrix[:, gone] = 0
-        self.inverse[:, gone] = 0
-        self.inverse[:, :, gone] = 0
+        rows = self.inverse[:, gone]
+        gain = torch.cholesky_solve(rows, factor(rows[:, :, gone])).mT
+        self.matrix.baddbmm_(gain, self.matrix[:, gone], alpha=-1)
+        self.inverse.baddbmm_(gain, rows, alpha=-1)
+        self.gone[gone] = True
+        if int(self.gone.sum()) > len(self.gone) * SPARE:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Forget inputs that are gone: every step costs their number squared."""
+        left = torch.nonzero(~self.gone).flatten().to(self.columns.device)
+        places = self.columns.new_full((len(self.gone),), -1)
+        places[left] = torch.arange(len(left), device=left.device)
+        self.columns = places[self.columns]  # of units that are gone: not asked for again
+        self.matrix = self.matrix[:, left]
+        self.inverse = self.inverse[:, left][:, :, left]
+        self.gone = self.gone[left.cpu()]

@@ -38,6 +38,7 @@ class Units:
         self._expansion: Matrix = np.full(RESERVED, -1, dtype=np.int64)  # row of _factors, or -1
         self._factors: Matrix = np.zeros((64, MAX_FACTORS), dtype=np.int64)
         self._factored = 0  # rows of _factors in use
+        self._widest = 1  # columns of _factors in use
         self._count = RESERVED
         self._origins = 0
 
@@ -85,8 +86,8 @@ class Units:
                 if (at < 0).all():
                     columns.append(roots[:, j : j + 1])
                     continue
-                wide = np.zeros((len(roots), MAX_FACTORS), dtype=np.int64)
-                wide[at >= 0] = self.find(self._factors[at[at >= 0]])
+                wide = np.zeros((len(roots), self._widest), dtype=np.int64)
+                wide[at >= 0] = self.find(self._factors[at[at >= 0], : self._widest])
                 wide[at < 0, 0] = roots[at < 0, j]
                 columns.append(wide[:, wide.any(axis=0)])
             roots = np.concatenate(columns, axis=1)
@@ -141,6 +142,7 @@ class Units:
             grown = np.zeros((more, MAX_FACTORS), dtype=np.int64)
             self._factors = np.concatenate([self._factors, grown])
         self._factors[start : self._factored, : factors.shape[1]] = factors
+        self._widest = max(self._widest, factors.shape[1])
         self._expansion[units] = np.arange(start, self._factored)
 
     # -- unification -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ followed.  Distances of groups cut together are taken to add up.  Knows nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
+from compressor.criteria import ReaderCriterion
 from compressor.errors import OptionError
 from compressor.evaluation import logits_of
 from compressor.graphs import Graph
@@ -31,9 +32,8 @@ from compressor.successors import statistics_of, way_from
 from compressor.types import Analysis, Scores
 
 SHARES = (0.25, 0.5, 0.75)  # of a group's units that go
-MACS = 4e12  # spent on measuring, about; between the fewest and the most inputs
+MACS = 1.5e12  # spent on measuring, about; between the fewest and the most inputs
 FEWEST, MOST = 8, 192
-READ = 256  # inputs from which readers are refitted
 PIECE = 64
 LEAST, FAR = 1e-9, 1e9  # distances that cannot be told from none; where there is no number
 
@@ -47,8 +47,13 @@ def measured(criterion: Criterion) -> Criterion:
         if batches is None:
             raise OptionError("measuring what groups are worth needs data: give --data")
         pieces = list(batches)
-        scores = criterion(graph, analysis, pieces)
-        return measure(graph, analysis, scores, torch.cat([inputs for inputs, _ in pieces]))
+        inputs = [given for given, _ in pieces]
+        readers = find_readers(graph, analysis, read_inputs(graph, inputs))
+        if isinstance(criterion, ReaderCriterion):
+            scores = criterion.of_readers(graph, analysis, readers)
+        else:
+            scores = criterion(graph, analysis, pieces)
+        return measure(graph, analysis, scores, readers, torch.cat(inputs))
 
     measuring.__name__ = getattr(criterion, "__name__", "criterion")
     return measuring
@@ -58,28 +63,43 @@ def measure(
     graph: Graph,
     analysis: Analysis,
     scores: Scores,
+    readers: Sequence[Sequence[Reader]],
     inputs: Tensor,
-    progress: Callable[[float], None] = lambda share: None,
 ) -> Scores:
     """Scores in the common measure; inside a group their order stays."""
-    widths = sum(min(len(SHARES), group.units - 1) for group in analysis.groups)
-    most = int(MACS / max(1, analysis.model.macs * max(1, widths)))
-    probe = Probe(graph, analysis, inputs[: min(max(most, FEWEST), MOST)])
-    readers = find_readers(graph, analysis, read_inputs(graph, inputs[:READ].split(PIECE)))
-    values = []
-    for place, own in enumerate(scores.values):
-        found = _group(probe, place, readers[place], np.array(own))
-        values.append(tuple(found.tolist()))
-        progress((place + 1) / len(scores.values))
-    return Scores(
-        criterion=scores.criterion, fingerprint=analysis.fingerprint, values=tuple(values)
+    effort = _effort(analysis)
+    probe = Probe(graph, analysis, inputs[: effort.inputs])
+    values = tuple(
+        tuple(_group(probe, place, readers[place], np.array(own), effort.shares).tolist())
+        for place, own in enumerate(scores.values)
     )
+    return Scores(criterion=scores.criterion, fingerprint=analysis.fingerprint, values=values)
 
 
-def _group(probe: Probe, place: int, readers: Sequence[Reader], own: Floats) -> Floats:
+@dataclass(frozen=True, slots=True)
+class _Effort:
+    """How many inputs are compared, at which shares of every group."""
+
+    inputs: int
+    shares: tuple[float, ...]
+
+
+def _effort(analysis: Analysis) -> _Effort:
+    """What ``MACS`` allows: fewer inputs first, then one width for a group."""
+    for shares in (SHARES, (0.5,)):
+        widths = sum(min(len(shares), group.units - 1) for group in analysis.groups)
+        affordable = int(MACS / max(1, analysis.model.macs * max(1, widths)))
+        if affordable >= FEWEST:
+            break
+    return _Effort(inputs=min(max(affordable, FEWEST), MOST), shares=shares)
+
+
+def _group(
+    probe: Probe, place: int, readers: Sequence[Reader], own: Floats, shares: Sequence[float]
+) -> Floats:
     order = np.argsort(own, kind="stable")  # cheapest first
     course = np.cumsum(np.maximum(own[order], 0.0)) + LEAST * np.arange(1, len(own) + 1)
-    counts = sorted({max(1, round(share * len(own))) for share in SHARES} - {len(own)})
+    counts = sorted({max(1, round(share * len(own))) for share in shares} - {len(own)})
     found = [probe.distance(place, order[:count], readers) for count in counts]
     distances = _between(course, counts, np.maximum.accumulate([max(d, LEAST) for d in found]))
     added = isotonic_regression(np.diff(distances, prepend=0.0)).x

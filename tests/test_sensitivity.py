@@ -11,6 +11,7 @@ from compressor.criteria import reconstruction
 from compressor.errors import OptionError
 from compressor.graphs import Graph
 from compressor.planning import plan_by_error, plan_uniform
+from compressor.readers import find_readers, read_inputs
 from compressor.scoring import magnitude, score
 from compressor.sensitivity import _between, measure, measured
 from compressor.types import Budget
@@ -27,7 +28,9 @@ def test_order_inside_groups_stays_and_distances_are_finite(name: str) -> None:
     graph, analysis = zoo.graph(name), zoo.analysis(name)
     before = {key: value.clone() for key, value in graph.state_dict().items()}
     plain = score(graph, analysis, magnitude)
-    found = measure(graph, analysis, plain, ZOO[name].inputs(batch=32)[0])
+    inputs = ZOO[name].inputs(batch=32)[0]
+    readers = find_readers(graph, analysis, read_inputs(graph, [inputs]))
+    found = measure(graph, analysis, plain, readers, inputs)
     for own, common in zip(plain.values, found.values, strict=True):
         assert np.argsort(own, kind="stable").tolist() == np.argsort(common, kind="stable").tolist()
         assert np.isfinite(common).all()
