@@ -51,7 +51,8 @@ class ImageData:
     """Three sets of images.  ``validation`` chooses checkpoints, ``test`` is measured once.
 
     ``seen_test_share``: share of the test images that are also in train or validation.
-    ``mirrored_is_same``: whether a mirrored picture shows the same thing.
+    ``mirrored_is_same``: whether a mirrored picture shows the same thing.  ``foremost``: leading
+    training images that a small sample takes first, where not all are worth the same.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ImageData:
     seen_test_share: float
     notes: tuple[str, ...]
     mirrored_is_same: bool = True
+    foremost: int = 0
 
 
 def own_size(spec: str) -> tuple[int, int] | None:

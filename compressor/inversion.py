@@ -144,6 +144,7 @@ def synthesise(
         replace(
             data,
             train=replace(data.train, pixels=torch.cat([made[:first], train[first:]])),
+            foremost=first,
             validation=replace(
                 data.validation,
                 pixels=torch.cat([made[first:], held[len(made) - first :]]),
