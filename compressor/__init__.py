@@ -66,13 +66,15 @@ Modules, in the order a network passes through them:
     refitting      repair: values refitted without gradients
     objectives     what training minimises
     features       node values seen while training
-    optimisation   optimiser, schedule, averaged weights
+    lessons        what is asked with a batch, and the loss of the answers
+    optimisation   optimiser, step sizes over the run, averaged weights
     pacing         how much of a run is over
     validation     which weights are best
     acceleration   which precision and layout trains fastest
     training       one training step on accelerate
     distillation   the training loop
     choosing       ways to plan, one tried against another
+    sparsity       single weights that are zero and stay it
     recipes        named tuples of phases
     watching       who watches a build, seconds by stage
     teaching       an architecture trained from fresh weights

@@ -20,10 +20,11 @@ from compressor.augmentation import Augmentation
 from compressor.data import ImageData, augmentation_for, normalise
 from compressor.errors import DataError, OptionError
 from compressor.graphs import Graph
+from compressor.lessons import Lesson, MakeLessons, taught_by
 from compressor.objectives import Objective, logit_objective
-from compressor.optimisation import Optimisation, copy_values, schedule
+from compressor.optimisation import Optimisation, copy_values
 from compressor.pacing import Deadline, Epochs, Pace
-from compressor.training import Batch, Trainer
+from compressor.training import Hold, Trainer, hold_nothing
 from compressor.validation import Validation, Validator, make_validator
 
 _LARGE_IMAGE = 96  # pixels of a side from which on batches are small
@@ -83,45 +84,90 @@ def distill(
     augment: Augmentation | None = None,
     acceleration: Acceleration | None = None,
     device: str | None = None,
+    hold: Hold = hold_nothing,
     progress: Callable[[Progress], None] = ignore,
     clock: Clock = time.monotonic,
 ) -> Distilled:
     """Train ``student`` on ``data``, taught by ``teacher``; both arguments stay as they are.
 
     ``objective`` (default: Hinton's, with labels where ``data.train_with_labels``) sees the values
-    of the ``observed`` nodes.  ``augment``: None takes what suits the data.  ``generator`` orders
-    and augments the images: same seed, one thread and ``Epochs`` give the same weights.
+    of the ``observed`` nodes.  The rest is as in ``learn``.  Raises OptionError where the objective
+    lacks what it needs.
+    """
+    labelled = _labelled(data)
+    if teacher is None and not labelled:
+        raise OptionError("there is neither a teacher nor labels to learn from: give one of them")
+    logits = objective or default_objective(labelled=labelled, taught=teacher is not None)
+    return learn(
+        student,
+        data,
+        taught_by(teacher, logits, observed, student.kept),
+        judge=teacher,
+        length=length,
+        generator=generator,
+        observed=observed,
+        optimisation=optimisation,
+        batch_size=batch_size,
+        augment=augment,
+        acceleration=acceleration,
+        device=device,
+        hold=hold,
+        progress=progress,
+        clock=clock,
+    )
+
+
+def learn(
+    student: Graph,
+    data: ImageData,
+    make_lessons: MakeLessons,
+    *,
+    judge: Graph | None = None,
+    length: Deadline | Epochs,
+    generator: torch.Generator | None = None,
+    observed: tuple[str, ...] = (),
+    optimisation: Optimisation | None = None,
+    batch_size: int | None = None,
+    augment: Augmentation | None = None,
+    acceleration: Acceleration | None = None,
+    device: str | None = None,
+    hold: Hold = hold_nothing,
+    progress: Callable[[Progress], None] = ignore,
+    clock: Clock = time.monotonic,
+) -> Distilled:
+    """Train a copy of ``student`` by lessons; the best validated weights come back.
+
+    ``judge``: whose answers the validation compares with, besides the labels.  ``hold`` is applied
+    after every step.  ``augment``: None takes what suits the data.  ``generator`` orders and
+    augments the images: same seed, one thread and ``Epochs`` give the same weights.
     ``acceleration``: None measures what is fastest when the deadline leaves room, else float32.
     ``device``: "cpu", or None for the best there is.
 
     A loss that is not finite, or a metric that collapses, sends training back to the best weights
     at a tenth of the learning rate; after two such returns it stops, with a note.  Raises DataError
-    where there are too few images, OptionError where the objective lacks what it needs.
+    where there are too few images.
     """
     begin = clock()
     count = len(data.train.pixels)
     if count < 2:
         raise DataError(f"training needs at least 2 images and has {count}: give more")
-    labelled = data.train_with_labels and data.train.labels is not None
-    if teacher is None and not labelled:
-        raise OptionError("there is neither a teacher nor labels to learn from: give one of them")
     batch = min(batch_size or fitting_batch(count, data.preprocessing.crop), count)
     first = normalise(data.train.pixels[:batch], data.preprocessing)
-    how = acceleration or _measured(student, teacher, first, length, clock)
+    how = acceleration or _measured(student, judge, first, length, clock)
     trainer = Trainer(
         student,
-        teacher,
-        objective=objective or default_objective(labelled=labelled, taught=teacher is not None),
+        make_lessons,
         observed=observed,
         settings=optimisation or Optimisation(),
         how=how,
         accelerator=make_accelerator(how, device),
+        hold=hold,
     )
     pace = Pace(length, begin=begin, clock=clock, steps_per_epoch=_steps(count, batch))
-    validator = _make_validator(trainer, data, batch, pace)
+    validator = _make_validator(trainer, data, judge, batch, pace)
     journal = Journal(history=[], notes=[how.note] if how.note else [])
     order = generator or torch.Generator().manual_seed(0)
-    stream = trainer.batches(data, batch, order, augment or augmentation_for(data))
+    stream = trainer.draw(data, batch, order, augment or augmentation_for(data))
     best = _learn(trainer, stream, validator, pace, journal, progress)
     if best is journal.history[0]:
         tried = (
@@ -143,6 +189,10 @@ def distill(
     )
 
 
+def _labelled(data: ImageData) -> bool:
+    return data.train_with_labels and data.train.labels is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
     """What a run writes down as it goes."""
@@ -153,7 +203,7 @@ class Journal:
 
 def _learn(
     trainer: Trainer,
-    stream: Iterator[Batch],
+    stream: Iterator[Lesson],
     validator: Validator,
     pace: Pace,
     journal: Journal,
@@ -163,12 +213,12 @@ def _learn(
     best = _validate(trainer, validator, pace, journal, 0.0)
     restarts = 0
     pace.start()
-    for pixels, labels in stream:
+    for lesson in stream:
         spent = trainer.shared(pace.spent(trainer.steps))
         if spent >= 1.0:
             break
-        trainer.step(pixels, labels, schedule(spent, trainer.settings.warmup))
-        pace.count(len(pixels) * trainer.accelerator.num_processes)
+        trainer.step(lesson, trainer.settings.course(spent))
+        pace.count(_images(lesson) * trainer.accelerator.num_processes)
         spent, looking = trainer.shared(pace.spent(trainer.steps)), _looking(trainer)
         reason = trainer.broken() if looking else None
         if reason is None and pace.validation_due(spent):
@@ -188,6 +238,11 @@ def _learn(
     if pace.unvalidated and trainer.broken() is None:
         best = _better(trainer, _validate(trainer, validator, pace, journal, 1.0), best)
     return best
+
+
+def _images(lesson: Lesson) -> int:
+    assert lesson[0] is not None
+    return len(lesson[0])
 
 
 def _looking(trainer: Trainer) -> bool:
@@ -222,12 +277,14 @@ def _progress(trainer: Trainer, pace: Pace, journal: Journal) -> Progress:
     )
 
 
-def _make_validator(trainer: Trainer, data: ImageData, batch: int, pace: Pace) -> Validator:
+def _make_validator(
+    trainer: Trainer, data: ImageData, judge: Graph | None, batch: int, pace: Pace
+) -> Validator:
     with trainer.accelerator.autocast():
         return make_validator(
             data.validation,
             data.preprocessing,
-            trainer.teacher.graph if trainer.teacher is not None else None,
+            trainer.placed(judge).eval() if judge is not None else None,
             use_labels=data.train_with_labels,
             batch_size=batch,
             memory_format=trainer.how.memory_format,

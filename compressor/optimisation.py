@@ -13,7 +13,7 @@ section 8), the optimiser AdamW (Loshchilov and Hutter, arXiv 1711.05101).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ _SMALLEST_SCALE = 1e-3
 
 # An optimiser with groups that have a ``scale``: ``set_learning_rate`` multiplies by it.
 MakeOptimiser = Callable[[nn.Module], torch.optim.Optimizer]
+# Factor of the learning rate by the share of the run that is spent, 0 to 1 (more counts as 1).
+Course = Callable[[float], float]
 
 
 def relative_adamw(
@@ -90,17 +92,38 @@ def _trained(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
+def warm_cosine(warmup: float) -> Course:
+    """A straight climb to 1 in the first ``warmup`` of the run, then half a cosine down to 0."""
+
+    def course(spent: float) -> float:
+        if spent < warmup:
+            return max(spent / warmup, 0.01)
+        falling = (min(spent, 1.0) - warmup) / max(1.0 - warmup, 1e-9)
+        return 0.5 * (1.0 + math.cos(math.pi * falling))
+
+    return course
+
+
+def drops(at: Sequence[float], factor: float) -> Course:
+    """From 1, times ``factor`` at each of these shares of the run: the classic step schedule."""
+
+    def course(spent: float) -> float:
+        return factor ** sum(spent >= share for share in at)
+
+    return course
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimisation:
     """How gradients become steps in one training run.
 
-    ``learning_rate``: the largest one; a group's own is this times its scale.  ``warmup``: share of
-    the run in which it is reached.  ``clip_norm``: gradients are scaled down to this norm.
+    ``learning_rate``: the largest one; a group's own is this times its scale.  ``course``: what
+    becomes of it over the run.  ``clip_norm``: gradients are scaled down to this norm.
     ``average``: how much of the averaged weights stays at every step.
     """
 
     learning_rate: float = 0.02
-    warmup: float = 0.05
+    course: Course = warm_cosine(0.05)  # noqa: RUF009  # a function, not mutable
     clip_norm: float = 1.0
     average: float = 0.99
     make_optimiser: MakeOptimiser = relative_adamw()  # noqa: RUF009  # a function, not mutable
@@ -111,31 +134,26 @@ class Optimisation:
 # -, 53 %; 10 epochs of digits: a chain of convolutions without norms 84, 63, 36 %, a small vision
 # transformer, whose head starts at zero, 18, 47, 59 %.  Plain AdamW fails nowhere and is the usual
 # choice for transformers; 0.003 does better on small ones and is too much for large ones.
-FRESH_NORMED = Optimisation(learning_rate=0.1, warmup=0.2, make_optimiser=nesterov_sgd())
-FRESH_PLAIN = Optimisation(learning_rate=1e-3, warmup=0.2, make_optimiser=plain_adamw())
+FRESH_NORMED = Optimisation(
+    learning_rate=0.1, course=warm_cosine(0.2), make_optimiser=nesterov_sgd()
+)
+FRESH_PLAIN = Optimisation(
+    learning_rate=1e-3, course=warm_cosine(0.2), make_optimiser=plain_adamw()
+)
 # From weights refitted in closed form, which large steps undo: ResNet-56 at half its MACs, 39 steps
 # from 98.9 % of 1,000 training images: relative AdamW at 0.005 falls to 94 % within ten steps, SGD
 # at 0.03 stays at 98.5 %; with 70 % of the parameters gone, 78 steps from 88.3 %: SGD at 0.03 and
 # 0.1 give 90.7 and 91.5 %, relative AdamW at 0.005 gives 91.1 %.
-REPAIRED_NORMED = Optimisation(learning_rate=0.05, warmup=0.1, make_optimiser=nesterov_sgd())
-REPAIRED_PLAIN = Optimisation(learning_rate=0.005, warmup=0.1)
+REPAIRED_NORMED = Optimisation(
+    learning_rate=0.05, course=warm_cosine(0.1), make_optimiser=nesterov_sgd()
+)
+REPAIRED_PLAIN = Optimisation(learning_rate=0.005, course=warm_cosine(0.1))
 
 
 def fitting_settings(graph: Graph, *, normed: Optimisation, plain: Optimisation) -> Optimisation:
     """One or the other, by whether batch norms that follow the mode keep the network's scale."""
     nodes = graph.program.graph.find_nodes(op="call_function", target=_BATCH_NORM)
     return normed if any(node.meta.get("follows_mode") for node in nodes) else plain
-
-
-def schedule(spent: float, warmup: float) -> float:
-    """Factor of the learning rate: a straight climb to 1, then half a cosine down to 0.
-
-    ``spent``: share of the run, 0 to 1 (more counts as 1).
-    """
-    if spent < warmup:
-        return max(spent / warmup, 0.01)
-    falling = (min(spent, 1.0) - warmup) / max(1.0 - warmup, 1e-9)
-    return 0.5 * (1.0 + math.cos(math.pi * falling))
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, relative: float) -> None:

@@ -1,13 +1,13 @@
 """The student while it is trained: its copy on the device, its optimiser, the best weights so far.
 
-In: graphs, batches, an objective.  Out: steps.  Knows nothing of time, validation or when to stop:
+In: a graph, lessons.  Out: steps.  Knows nothing of time, validation or when to stop:
 ``distillation`` holds the loop.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from compressor.acceleration import Acceleration
 from compressor.augmentation import Augmentation
-from compressor.data import ImageData, batches
+from compressor.data import ImageData
 from compressor.features import Observed
 from compressor.graphs import Graph
-from compressor.objectives import Objective, Signals
+from compressor.lessons import Lesson, MakeLessons
 from compressor.optimisation import (
     AveragedWeights,
     Optimisation,
@@ -26,84 +26,77 @@ from compressor.optimisation import (
     set_learning_rate,
 )
 
-Batch = tuple[Tensor, Tensor | None]
+# What must hold again after every step: weights that stay zero.
+Hold = Callable[[Graph], None]
+
+
+def hold_nothing(graph: Graph) -> None:
+    """Every weight may move."""
 
 
 class Trainer:
-    """Trains a copy of ``student``; ``teacher`` answers every batch, in evaluation mode."""
+    """Trains a copy of ``student`` by the lessons that ``make_lessons`` makes."""
 
     def __init__(
         self,
         student: Graph,
-        teacher: Graph | None,
+        make_lessons: MakeLessons,
         *,
-        objective: Objective,
-        observed: tuple[str, ...],
+        observed: Sequence[str],
         settings: Optimisation,
         how: Acceleration,
         accelerator: Accelerator,
+        hold: Hold,
     ) -> None:
         self.accelerator, self.how, self.settings = accelerator, how, settings
-        self.objective = objective
-        self.learner = self._placed(student).train()
+        self.hold = hold
+        self.learner = self.placed(student).train()
         self.optimiser = settings.make_optimiser(self.learner)
         self.model, self.stepper = accelerator.prepare(
             Observed(self.learner, observed), self.optimiser
         )
-        self.teacher = None
-        if teacher is not None:
-            self.teacher = Observed(self._placed(teacher).eval(), observed, student.kept)
+        self.lessons = make_lessons(self.placed)
         self.averaged = AveragedWeights(self.learner, settings.average)
         self.best = self.averaged.graph.copy()
         self.steps = 0
         self.loss = torch.zeros((), device=accelerator.device)
         self._factor = 1.0
 
-    def _placed(self, graph: Graph) -> Graph:
+    def placed(self, graph: Graph) -> Graph:
         """A copy on the run's device, in the run's memory layout."""
         copied = graph.copy()
         copied.to(device=self.accelerator.device)
         copied.to(memory_format=self.how.memory_format)
         return copied
 
-    def batches(
+    def draw(
         self, data: ImageData, size: int, generator: torch.Generator, augment: Augmentation
-    ) -> Iterator[Batch]:
-        """Training batches without end, on the device; every process draws its own."""
-        place, device = self.accelerator.process_index, self.accelerator.device
+    ) -> Iterator[Lesson]:
+        """Lessons without end, on the device; of ``size`` images every process draws its share."""
+        place, processes = self.accelerator.process_index, self.accelerator.num_processes
         if place:
             generator = torch.Generator().manual_seed(generator.initial_seed() + place)
-        while True:
-            for pixels, labels in batches(
-                data.train, data.preprocessing, size, generator=generator, augment=augment
-            ):
-                pixels = pixels.to(device=device, memory_format=self.how.memory_format)
-                known = labels if data.train_with_labels else None
-                yield pixels, known.to(device) if known is not None else None
+        for lesson in self.lessons.draw(data, max(1, size // processes), generator, augment):
+            yield tuple(self._moved(part) for part in lesson)
 
-    def step(self, pixels: Tensor, labels: Tensor | None, factor: float) -> None:
+    def _moved(self, part: Tensor | None) -> Tensor | None:
+        if part is None:
+            return None
+        picture = part.ndim == 4 and part.is_floating_point()
+        layout = self.how.memory_format if picture else torch.preserve_format
+        return part.to(device=self.accelerator.device, memory_format=layout)
+
+    def step(self, lesson: Lesson, factor: float) -> None:
         """One step at ``factor`` (0 to 1) of the learning rate."""
         relative = self.settings.learning_rate * self._factor * factor
         set_learning_rate(self.optimiser, relative)
-        teacher_logits: Tensor | None = None
-        teacher_features: tuple[Tensor, ...] = ()
-        if self.teacher is not None:
-            with torch.no_grad(), self.accelerator.autocast():
-                teacher_logits, teacher_features = self.teacher(pixels)
-        student_logits, student_features = self.model(pixels)
-        loss = self.objective(
-            Signals(
-                student_logits=student_logits,
-                teacher_logits=teacher_logits,
-                labels=labels,
-                student_features=student_features,
-                teacher_features=teacher_features,
-            )
-        )
+        with self.accelerator.autocast():
+            loss = self.lessons.loss(self.model, lesson)
         self.stepper.zero_grad()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.stepper.step()
+        self.hold(self.learner)
         self.averaged.follow(self.learner)
         self.loss = loss.detach()
         self.steps += 1

@@ -1,4 +1,4 @@
-"""Step sizes, schedule and averaged weights."""
+"""Step sizes, their course and averaged weights."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from compressor.optimisation import (
     nesterov_sgd,
     plain_adamw,
     relative_adamw,
-    schedule,
     set_learning_rate,
+    warm_cosine,
 )
 
 
@@ -26,13 +26,13 @@ def small_graph() -> Graph:
 
 
 def test_schedule_climbs_and_falls_to_nothing() -> None:
-    assert 0.0 < schedule(0.0, 0.1) < 0.05
-    assert schedule(0.05, 0.1) == pytest.approx(0.5)
-    assert schedule(0.1, 0.1) == pytest.approx(1.0)
-    assert schedule(0.55, 0.1) == pytest.approx(0.5)
-    assert schedule(1.0, 0.1) == pytest.approx(0.0)
-    assert schedule(1.5, 0.1) == pytest.approx(0.0)
-    assert schedule(0.0, 0.0) == 1.0
+    assert 0.0 < warm_cosine(0.1)(0.0) < 0.05
+    assert warm_cosine(0.1)(0.05) == pytest.approx(0.5)
+    assert warm_cosine(0.1)(0.1) == pytest.approx(1.0)
+    assert warm_cosine(0.1)(0.55) == pytest.approx(0.5)
+    assert warm_cosine(0.1)(1.0) == pytest.approx(0.0)
+    assert warm_cosine(0.1)(1.5) == pytest.approx(0.0)
+    assert warm_cosine(0.0)(0.0) == 1.0
 
 
 def test_a_step_is_a_share_of_the_tensor_whatever_its_scale() -> None:

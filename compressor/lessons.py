@@ -1,0 +1,95 @@
+"""Lessons: what is asked of a network with one batch, and the loss of its answers.
+
+In: images, an order.  Out: batches without end, and one differentiable number for each.  How a
+teacher teaches is here; how a network teaches itself is in ``self_distillation``.  Knows nothing of
+optimisers, devices or time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from compressor.augmentation import Augmentation
+from compressor.data import ImageData, batches
+from compressor.features import Observed
+from compressor.graphs import Graph
+from compressor.objectives import Objective, Signals
+
+# Inputs first: as many samples as the step learns from.  Then what else belongs to them.
+Lesson = tuple[Tensor | None, ...]
+# Inputs -> (logits, values of the observed nodes)
+Network = Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]
+# A copy of a graph on the run's device, in its memory layout.
+Place = Callable[[Graph], Graph]
+
+
+class Lessons(Protocol):
+    """Where batches come from, and what is asked with one.  May keep what earlier ones taught."""
+
+    def draw(
+        self, data: ImageData, size: int, generator: Generator, augment: Augmentation
+    ) -> Iterator[Lesson]:
+        """Lessons of ``size`` training images, normalised, on the CPU, without end."""
+
+    def loss(self, network: Network, lesson: Lesson) -> Tensor:
+        """A scalar.  ``network`` is in training mode; the lesson is on its device."""
+
+
+MakeLessons = Callable[[Place], Lessons]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """Images with their labels, and what a fixed network says of them, if there is one."""
+
+    objective: Objective
+    teacher: Network | None
+
+    def draw(
+        self, data: ImageData, size: int, generator: Generator, augment: Augmentation
+    ) -> Iterator[Lesson]:
+        while True:
+            for pixels, labels in batches(
+                data.train, data.preprocessing, size, generator=generator, augment=augment
+            ):
+                yield pixels, labels if data.train_with_labels else None
+
+    def loss(self, network: Network, lesson: Lesson) -> Tensor:
+        pixels, labels = lesson
+        assert pixels is not None
+        teacher_logits: Tensor | None = None
+        teacher_features: tuple[Tensor, ...] = ()
+        if self.teacher is not None:
+            with torch.no_grad():
+                teacher_logits, teacher_features = self.teacher(pixels)
+        student_logits, student_features = network(pixels)
+        return self.objective(
+            Signals(
+                student_logits=student_logits,
+                teacher_logits=teacher_logits,
+                labels=labels,
+                student_features=student_features,
+                teacher_features=teacher_features,
+            )
+        )
+
+
+def taught_by(
+    teacher: Graph | None,
+    objective: Objective,
+    observed: Sequence[str] = (),
+    kept: Mapping[str, Mapping[int, Sequence[int]]] | None = None,
+) -> MakeLessons:
+    """Lessons of a teacher in evaluation mode, whose observed values are cut to the ``kept`` rows;
+    of labels alone where it is None."""
+
+    def make(place: Place) -> Lessons:
+        answers = None if teacher is None else Observed(place(teacher).eval(), observed, kept)
+        return Taught(objective=objective, teacher=answers)
+
+    return make
