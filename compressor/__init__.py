@@ -75,10 +75,16 @@ Modules, in the order a network passes through them:
     distillation   the training loop
     choosing       ways to plan, one tried against another
     sparsity       single weights that are zero and stay it
+    samples        which images are looked at
+    phases         the stretches of recipes, as values
     recipes        named tuples of phases
     watching       who watches a build, seconds by stage
     teaching       an architecture trained from fresh weights
-    recovery       repair and training of a cut student, measured
+    preparing      all that is known before anything is removed
+    judging        networks measured on the same images
+    execution      the phases of a recipe, one after the other
+    standings      where a run stopped, on disk
+    reporting      the entries of the report
     runs           the run folder
     building       the pipeline
     console        what a person sees on the terminal

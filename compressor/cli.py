@@ -24,9 +24,13 @@ from compressor.options import (
     CriterionName,
     Data,
     Device,
+    DistillFrom,
     Epochs,
     Everything,
+    FeatureWeight,
     Fold,
+    FormName,
+    FullSchedule,
     ImageSize,
     KeepAtLeast,
     KeepWhole,
@@ -40,7 +44,9 @@ from compressor.options import (
     SmallestGroup,
     Sparsity,
     Std,
+    StudentStart,
     TeacherFile,
+    TeacherOrNone,
     TestFolder,
     Threads,
     TrustPickle,
@@ -69,21 +75,23 @@ app = typer.Typer(
 
 @app.command()
 def build(
-    teacher: TeacherFile,
     sparsity: Sparsity,
+    teacher: TeacherOrNone = None,
     arch: Arch = None,
     data: Data = "synthetic",
     test: TestFolder = None,
     of: Of = "params",
     recipe: RecipeName = "prune-then-distill",
-    criterion: CriterionName = "auto",
+    form: FormName = "structured",
+    criterion: CriterionName = None,
     allocation: AllocationName = None,
+    student: StudentStart = None,
+    distill_from: DistillFrom = None,
+    feature_weight: FeatureWeight = None,
     repair_images: RepairImages = None,
-    feature_weight: Annotated[
-        float, typer.Option(help="of the distance on kept units in the training loss; 0: logits")
-    ] = 5.0,
     minutes: Minutes = None,
     epochs: Epochs = None,
+    full_schedule: FullSchedule = False,
     mean: Mean = None,
     std: Std = None,
     image_size: ImageSize = None,
@@ -107,23 +115,32 @@ def build(
     """Build the student: prune, prove, train, export, verify, measure, report."""
     from compressor import building
     from compressor.console import Console
-    from compressor.recipes import find_recipe
+    from compressor.recipes import Wishes, find_recipe
     from compressor.watching import Stopwatch
 
     if precision != "fp32":
         raise OptionError(f"--precision {precision}: only fp32 is built so far")
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
-    lasting = length(minutes, epochs)
-    chosen = find_recipe(recipe, criterion, allocation, feature_weight)
+    wishes = Wishes(
+        criterion=criterion,
+        allocation=allocation,
+        feature_weight=feature_weight,
+        student=student,
+        distill_from=distill_from,
+    )
+    chosen = find_recipe(recipe, form, sparsity, wishes)
+    lasting = length(minutes, epochs, chosen.full_schedule if full_schedule else None)
     sample = sample_of(repair_images)
     place = device_of(device)
     set_threads(threads)
     watch = Stopwatch()
     console = Console()
-    loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
+    loaded = _load_or_start(
+        teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold, seed
+    )
     for note in (*loaded.notes, f"preprocessing: {loaded.preprocessing.origin}"):
         console.note(note)
-    with console.watching(lasting):
+    with console.watching():
         folder = building.build(
             loaded,
             data=data,
@@ -199,7 +216,7 @@ def plan(
     data: Data = "synthetic",
     of: Of = "params",
     recipe: RecipeName = "prune-then-distill",
-    criterion: CriterionName = "auto",
+    criterion: CriterionName = None,
     allocation: AllocationName = None,
     mean: Mean = None,
     std: Std = None,
@@ -217,23 +234,27 @@ def plan(
     """Dry run: widths and costs before and after; no weight is touched, nothing is written."""
     import msgspec
 
-    from compressor import building, narrowing
+    from compressor import narrowing
     from compressor.console import Console
-    from compressor.recipes import find_recipe
+    from compressor.execution import first_plan
+    from compressor.preparing import prepare
+    from compressor.recipes import Wishes, find_recipe
     from compressor.watching import Silent, Stopwatch
 
-    chosen = find_recipe(recipe, criterion, allocation)
+    wishes = Wishes(criterion=criterion, allocation=allocation)
+    chosen = find_recipe(recipe, "structured", sparsity, wishes)
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     watch = Stopwatch()
     loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
-    prepared = building.prepare(
-        loaded, data, None, chosen, budget, seed=seed, listener=Silent(), watch=watch
+    ready = prepare(
+        loaded, data, None, sample=None, seed=seed, device="cpu", listener=Silent(), watch=watch
     )
-    told = narrowing.narrow(prepared.graph, prepared.analysis, prepared.plan)
+    made = first_plan(chosen.phases[0], ready.graph, ready.analysis, budget, ready.sample)
+    told = narrowing.narrow(ready.graph, ready.analysis, made)
     if as_json:
-        typer.echo(_json({**msgspec.to_builtins(told), **msgspec.to_builtins(prepared.plan)}))
+        typer.echo(_json({**msgspec.to_builtins(told), **msgspec.to_builtins(made)}))
     else:
-        Console().plan(told, prepared.plan, everything=everything)
+        Console().plan(told, made, everything=everything)
 
 
 @app.command()
@@ -259,13 +280,13 @@ def train(
     from compressor import teaching
     from compressor.console import Console
 
-    lasting = length(minutes, epochs)
+    lasting = length(minutes, epochs, None)
     if lasting is None:
         raise OptionError("--epochs 0: a teacher from fresh weights needs at least 1")
     place = device_of(device)
     set_threads(threads)
     console = Console()
-    with console.watching(lasting):
+    with console.watching():
         card = teaching.train(
             arch,
             data,
@@ -337,6 +358,39 @@ def _json(document: Any) -> str:
     import msgspec
 
     return msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
+
+
+def _load_or_start(
+    teacher: str | None,
+    arch: str | None,
+    data: str,
+    mean: str | None,
+    std: str | None,
+    image_size: int | None,
+    trust_pickle: bool,
+    watch: Stopwatch,
+    fold: bool,
+    seed: int,
+) -> Teacher:
+    """A trained teacher, or without a file the architecture as its code initialises it."""
+    if teacher is not None:
+        return _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
+    if arch is None:
+        raise OptionError("there is nothing to build from: give --teacher, or --arch alone")
+    from compressor.data import class_names, first_size, own_size
+    from compressor.loading import untrained
+
+    own = own_size(data)
+    with watch.timed("load"):
+        return untrained(
+            arch,
+            classes=len(class_names(data)),
+            seed=seed,
+            image_size=image_size if image_size is not None else own,
+            mean=numbers("--mean", mean),
+            std=numbers("--std", std),
+            data_size=first_size(data),
+        )
 
 
 def _load(

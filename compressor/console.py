@@ -14,7 +14,7 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from compressor.pacing import Deadline, Epochs
+from compressor.pacing import Deadline
 from compressor.tables import answers, widths
 
 if TYPE_CHECKING:
@@ -33,13 +33,11 @@ class Console:
         self._terminal = Terminal(highlight=False, soft_wrap=True)
         self._bar: Bar | None = None
         self._task: Any = None
-        self._length: Deadline | Epochs | None = None
         self._told = 0
 
     @contextmanager
-    def watching(self, length: Deadline | Epochs | None) -> Iterator[None]:
-        """Show a training bar for as long as the build runs."""
-        self._length = length
+    def watching(self) -> Iterator[None]:
+        """Show a bar for as long as the build runs."""
         try:
             yield
         finally:
@@ -47,8 +45,7 @@ class Console:
 
     def stage(self, name: str) -> None:
         self._close_bar()
-        if name in ("distill", "train") and self._length is not None:
-            name = f"{name} for {_describe(self._length)}"
+        self._told = 0
         self._terminal.print(f"[bold]{name}[/bold]")
 
     def note(self, text: str) -> None:
@@ -61,9 +58,10 @@ class Console:
 
     def training(self, progress: Progress) -> None:
         """Redraw the bar; where there is no terminal, print a line at every tenth."""
+        left = Deadline(max(progress.seconds_left, 0.1))
         line = (
             f"{progress.images_per_s:.0f} images/s, loss {progress.loss:.3f}, "
-            f"validation {100 * progress.metric:.1f} %, {_minutes(progress.seconds_left)} left"
+            f"validation {100 * progress.metric:.1f} %, {left} left"
         )
         if not self._terminal.is_terminal:
             tenth = int(10 * progress.done_share)
@@ -131,15 +129,3 @@ class Console:
         for text in lines:
             self.note(text)
         self._terminal.print(f"report: {page}")
-
-
-def _describe(length: Deadline | Epochs) -> str:
-    if isinstance(length, Epochs):
-        return f"{length.count} epochs"
-    return _minutes(length.seconds)
-
-
-def _minutes(seconds: float) -> str:
-    if seconds >= 90:
-        return f"{seconds / 60:.1f} minutes"
-    return f"{seconds:.0f} seconds"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from compressor.acceleration import PLAIN, Acceleration, Clock, choose, make_acc
 from compressor.augmentation import Augmentation
 from compressor.data import ImageData, augmentation_for, normalise
 from compressor.errors import DataError, OptionError
-from compressor.graphs import Graph
+from compressor.graphs import Graph, Rows
 from compressor.lessons import Lesson, MakeLessons, taught_by
 from compressor.objectives import Objective, logit_objective
 from compressor.optimisation import Optimisation, copy_values
@@ -101,7 +101,7 @@ def distill(
     return learn(
         student,
         data,
-        taught_by(teacher, logits, observed, student.kept),
+        taught_by(teacher, logits, observed, _kept_of(student, teacher)),
         judge=teacher,
         length=length,
         generator=generator,
@@ -187,6 +187,11 @@ def learn(
         notes=tuple(journal.notes),
         acceleration=how,
     )
+
+
+def _kept_of(student: Graph, teacher: Graph | None) -> Mapping[str, Mapping[int, Rows]]:
+    """The rows of the teacher's nodes that the student has; all, where it was cut alike."""
+    return {} if teacher is not None and teacher.kept == student.kept else student.kept
 
 
 def _labelled(data: ImageData) -> bool:

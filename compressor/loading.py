@@ -165,6 +165,35 @@ def untrained(
     )
 
 
+def fresh_start(teacher: Teacher, graph: Graph, seed: int) -> Graph:
+    """The captured network with the values its own code initialises it with.
+
+    Torch's global generator is left as it was.  Raises OptionError where no code is known, or where
+    the program is no longer what the code says.
+    """
+    if teacher.factory is None or teacher.folded:
+        raise OptionError(
+            f"{teacher.source.name}: a fresh start needs the network's own code; give --arch"
+            + (" and leave --fold out" if teacher.folded else "")
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = teacher.factory().float().eval()
+    own: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    own.update(module.named_buffers(remove_duplicate=False))
+    fresh = graph.copy()
+    with torch.no_grad():
+        for name, tensor in fresh.tensors.items():
+            if name in own and own[name].shape == tensor.shape:
+                tensor.copy_(own[name])
+            elif isinstance(tensor, nn.Parameter):
+                raise OptionError(
+                    f"{teacher.source.name}: {name} of the program is not in its own code as it "
+                    "is; a fresh start is not possible"
+                )
+    return fresh
+
+
 def _card_of(file: Path, sha256: str) -> tuple[Card | None, tuple[str, ...]]:
     """The card beside a weight file, and a line about it."""
     card, name = read_card(file), card_path(file).name

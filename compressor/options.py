@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from compressor.types import Budget
 
 TeacherFile = Annotated[str, typer.Option("--teacher", help="weights, checkpoint or .pt2 program")]
+TeacherOrNone = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher", help="weights, checkpoint or .pt2 program; without it --arch starts fresh"
+    ),
+]
 Arch = Annotated[
     str | None,
     typer.Option(help="torchvision:NAME, timm:NAME or FILE.py:factory; else it is recognised"),
@@ -54,9 +60,25 @@ KeepWhole = Annotated[
     list[str] | None,
     typer.Option(help="a group that stays whole, by number or name; may be repeated"),
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", help="prune-then-distill")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="prune-then-distill, epsd or sdp")]
+FormName = Annotated[
+    str, typer.Option("--form", help="structured (units removed) or faithful (as in the paper)")
+]
+StudentStart = Annotated[
+    str | None, typer.Option("--student", help="inherit the kept channels, or fresh weights")
+]
+DistillFrom = Annotated[
+    str | None, typer.Option(help="the dense teacher, or the pruned one trained again")
+]
+FullSchedule = Annotated[
+    bool, typer.Option("--full-schedule", help="train as long as the paper's code does")
+]
+FeatureWeight = Annotated[
+    float | None,
+    typer.Option(help="of the distance on kept units in the training loss: 5; 0: logits"),
+]
 CriterionName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--criterion", help="auto, reconstruction, taylor, activation, magnitude or random"
     ),
@@ -112,10 +134,17 @@ def budget_of(
     )
 
 
-def length(minutes: float | None, epochs: int | None) -> pacing.Deadline | pacing.Epochs | None:
-    """How long to train; None for ``--epochs 0``, not at all."""
+def length(
+    minutes: float | None, epochs: int | None, full: int | None
+) -> pacing.Deadline | pacing.Epochs | None:
+    """How long to train; None for ``--epochs 0``, not at all.  ``full``: epochs of the published
+    schedule, where that is wanted."""
     from compressor import pacing
 
+    if full is not None:
+        if minutes is not None or epochs is not None:
+            raise OptionError("--full-schedule decides how long; leave --minutes and --epochs out")
+        return pacing.Epochs(full)
     if minutes is not None and epochs is not None:
         raise OptionError("--minutes and --epochs exclude each other; give one")
     if epochs is not None:

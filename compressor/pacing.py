@@ -26,6 +26,15 @@ class Deadline:
         if not self.seconds > 0:
             raise OptionError(f"training cannot last {self.seconds} seconds: give more than 0")
 
+    def __str__(self) -> str:
+        if self.seconds >= 90:
+            return f"{self.seconds / 60:.1f} minutes"
+        return f"{self.seconds:.0f} seconds"
+
+    def part(self, count: int) -> Deadline:
+        """One of ``count`` equal parts."""
+        return Deadline(self.seconds / count)
+
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
@@ -36,6 +45,13 @@ class Epochs:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise OptionError(f"training cannot last {self.count} epochs: give at least 1")
+
+    def __str__(self) -> str:
+        return f"{self.count} epochs"
+
+    def part(self, count: int) -> Epochs:
+        """One of ``count`` equal parts, an epoch at least."""
+        return Epochs(max(1, round(self.count / count)))
 
 
 class Pace:

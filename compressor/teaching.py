@@ -92,7 +92,7 @@ def train(
     for note in (*graph.notes, *opened.notes, *_enlarged(data, opened), TRAINED_AS_EVALUATED):
         listener.note(note)
     check_writable(out)
-    listener.stage("train")
+    listener.stage(f"train for {length}")
     found = _learn(graph, opened, length, seed, batch_size, device, listener)
     for note in found.notes:
         listener.note(note)

@@ -31,14 +31,24 @@ ROWS = (
     ("compressor.annotation",),
     ("compressor.rules", "compressor.planning", "compressor.ranking", "compressor.widths"),
     ("compressor",),  # the stages: all that is not named in another row
-    ("compressor.recipes",),
-    ("compressor.recovery", "compressor.teaching", "export", "benchmarks"),
-    ("compressor.building",),
+    ("compressor.phases", "compressor.recipes"),
+    (
+        "compressor.execution",
+        "compressor.standings",
+        "compressor.teaching",
+        "export",
+        "benchmarks",
+    ),
+    ("compressor.reporting", "compressor.building"),
     ("benchmarks.studies", "compressor.cli", "compressor.__main__"),
 )
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 
-LOOK_UPWARD = ("compressor.building", "compressor.cli")  # and only inside functions
+LOOK_UPWARD = (
+    "compressor.building",
+    "compressor.reporting",
+    "compressor.cli",
+)  # and only inside functions
 PIPELINE = (
     "loading", "graphs", "analysis", "scoring", "planning", "removal", "proof", "refitting",
     "distillation", "recipes", "building", "cli",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from compressor import cli
 
@@ -132,7 +133,7 @@ def test_a_build_without_data_synthesises_its_pictures(
 def test_an_interrupted_build_continues_after_training(
     work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compressor import building
+    from compressor import building, execution
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -143,13 +144,16 @@ def test_an_interrupted_build_continues_after_training(
         status, _, err = run(*arguments)
     assert status == 130
     assert "the same command continues" in err
-    trained = (work / "interrupted/student.safetensors").read_bytes()
+    (kept,) = (work / "interrupted").glob("standing-*.safetensors")
+    trained = load_file(kept)
     with monkeypatch.context() as patched:
-        patched.setattr(building, "recover", stop)  # it must not be needed again
+        patched.setattr(execution, "carry_out", stop)  # it must not be needed again
         status, out, _ = run(*arguments)
     assert status == 0
-    assert "continuing after training" in out
-    assert (work / "interrupted/student.safetensors").read_bytes() == trained
+    assert "continuing after phase 3" in out
+    student = load_file(work / "interrupted/student.safetensors")
+    assert all(torch.equal(value, trained[f"student/{name}"]) for name, value in student.items())
+    assert not kept.exists()
 
 
 def test_analyze_prints_groups_and_json_holds_the_agreed_keys(run: Run) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 
 from compressor.errors import OptionError
+from compressor.phases import Distill, Prune, Repair
 from compressor.planning import plan_uniform
-from compressor.recipes import Distill, Prune, find_recipe, find_ways, prune_then_distill
+from compressor.recipes import Wishes, find_recipe, find_ways, prune_then_distill
 from compressor.scoring import magnitude
+
+PTD = "prune-then-distill"
 
 
 def test_prune_then_distill_prunes_and_then_distils_and_cites_its_paper() -> None:
     recipe = prune_then_distill()
-    assert [type(phase) for phase in recipe.phases] == [Prune, Distill]
+    assert [type(phase) for phase in recipe.phases] == [Prune, Repair, Distill]
     assert "Park & No" in recipe.citation
     assert "adaptation" in recipe.citation
 
@@ -21,7 +24,8 @@ def test_names_become_functions() -> None:
     (way,) = find_ways("magnitude", "uniform")
     assert (way.criterion, way.allocation) == (magnitude, plan_uniform)
     assert "magnitude" in way.name
-    pruning, _ = find_recipe("prune-then-distill", "magnitude", "uniform").phases
+    wishes = Wishes(criterion="magnitude", allocation="uniform")
+    pruning, *_ = find_recipe("prune-then-distill", "structured", 0.5, wishes).phases
     assert isinstance(pruning, Prune)
     assert [one.name for one in pruning.ways] == [way.name]
 
@@ -34,15 +38,18 @@ def test_auto_is_several_ways_and_an_allocation_holds_for_all_of_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("name", "form", "wishes", "said"),
     [
-        (("magic", "magnitude", "global"), "--recipe magic"),
-        (("prune-then-distill", "luck", "global"), "--criterion luck"),
-        (("prune-then-distill", "magnitude", "fair"), "--allocation fair"),
+        ("magic", "structured", Wishes(), "--recipe magic: not one of .*prune-then-distill"),
+        (PTD, "loose", Wishes(), "--form loose: not one of structured, faithful"),
+        (PTD, "structured", Wishes(criterion="luck"), "--criterion luck"),
+        (PTD, "structured", Wishes(allocation="fair"), "--allocation fair"),
+        (PTD, "structured", Wishes(student="clone"), "--student clone: not one of inherit, fresh"),
+        (PTD, "faithful", Wishes(feature_weight=1.0), "--feature-weight is no choice of"),
     ],
 )
-def test_unknown_names_are_refused_with_the_known_ones(
-    names: tuple[str, str, str], said: str
+def test_unknown_names_and_wishes_without_use_are_refused(
+    name: str, form: str, wishes: Wishes, said: str
 ) -> None:
     with pytest.raises(OptionError, match=said):
-        find_recipe(*names)
+        find_recipe(name, form, 0.5, wishes)

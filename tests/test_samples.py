@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from compressor.data import Images, open_data
-from compressor.recovery import sample_of
+from compressor.samples import sample_of
 from compressor.types import Preprocessing
 
 SMALL = Preprocessing(crop=(8, 8), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

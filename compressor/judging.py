@@ -1,0 +1,67 @@
+"""Judging: every network of a run measured on the same images, beside the teacher's answers.
+
+Comes in: graphs, data.  Goes out: ``Measured`` values and ``Stage`` entries of the report.  Knows
+nothing of phases or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from compressor.data import ImageData
+from compressor.evaluation import accuracy, agreement, evaluate
+from compressor.graphs import Graph
+from compressor.samples import evaluation_images
+from compressor.watching import Stopwatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A network's answers on the evaluation images, as shares."""
+
+    metrics: dict[str, float] | None  # None: no labels, or answers that mean nothing
+    agreement: float | None  # None: the teacher's answers mean nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A network of the run after one of its stages: removed, repaired, distilled."""
+
+    name: str
+    metrics: dict[str, float] | None
+    agreement: float | None
+
+
+class Judge:
+    """Measures students; with a teacher that is not ``trained`` there is nothing to agree with."""
+
+    def __init__(
+        self, graph: Graph, data: ImageData, device: str, watch: Stopwatch, *, trained: bool = True
+    ) -> None:
+        self._images = evaluation_images(data)
+        self._preprocessing = data.preprocessing
+        self._watch = watch
+        self._device = device
+        self._answers = self._answer(graph) if trained else None
+        self.teacher = Measured(metrics=None, agreement=None)
+        if self._answers is not None:
+            self.teacher = self._measured(self._answers)
+
+    def stage(self, name: str, student: Graph) -> Stage:
+        found = self._measured(self._answer(student))
+        return Stage(name=name, metrics=found.metrics, agreement=found.agreement)
+
+    def _answer(self, graph: Graph) -> Tensor:
+        with self._watch.timed("evaluation"):
+            placed = graph if self._device == "cpu" else graph.copy().to(self._device)
+            return evaluate(placed, self._images, self._preprocessing, 64)
+
+    def _measured(self, answers: Tensor) -> Measured:
+        labels = self._images.labels
+        known = labels is not None and answers.ndim == 2
+        return Measured(
+            metrics={"top1": accuracy(answers, labels)} if known and labels is not None else None,
+            agreement=None if self._answers is None else agreement(answers, self._answers),
+        )

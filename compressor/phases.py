@@ -1,0 +1,135 @@
+"""Phases: the stretches that recipes are made of, as values.
+
+A phase says what happens, by which functions, and who teaches.  ``execution`` carries phases out,
+one function for each kind; nothing there asks for a recipe's name.  ``epochs`` of a phase are those
+of its published schedule; a run's length is shared out in their proportion.  Knows nothing of
+files or clocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from compressor.choosing import Way
+from compressor.graphs import Graph
+from compressor.objectives import Objective
+from compressor.optimisation import Optimisation
+from compressor.pacing import Deadline, Epochs
+from compressor.scoring import Criterion
+
+Settings = Callable[[Graph], Optimisation]
+Start = Literal["kept", "fresh"]
+Teaching = Literal["dense", "pruned"]
+# (there are labels, there is a teacher) -> what training minimises
+MakeObjective = Callable[[bool, bool], Objective]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """Score, plan, remove, prove.  Of several ``ways`` a short trial takes the best."""
+
+    name: str = "prune"
+    ways: tuple[Way, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """Refit the student's values in closed form to what its teacher does."""
+
+    name: str = "repair"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrain:
+    """Train a copy of the student by labels (without any, by the dense network's answers): it is
+    the pruned teacher.  The student itself stays as it is."""
+
+    name: str = "retrain"
+    epochs: int
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneWeights:
+    """Rounds of: the ``share`` of the living weights with the least magnitude goes, over all layers
+    at once; the others are trained again, the learning rate from its beginning.  The result is the
+    pruned teacher, of full shapes.  With a share of 0 it is trained as often, and loses nothing."""
+
+    name: str = "prune weights"
+    share: float
+    rounds: int
+    epochs: int  # of a round
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadWidths:
+    """The student's widths are read off the sparse teacher: as many parameters as it has non-zeros.
+    Inside a group the ``criterion`` says which units of the teacher stay.  Removed and proved."""
+
+    name: str = "read widths"
+    criterion: Criterion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distill:
+    """Train the student from the kept channels or fresh, taught by the dense or pruned network.
+
+    ``feature_weight`` above 0 adds the distance between both networks' values on kept units.
+    """
+
+    name: str = "distill"
+    start: Start = "kept"
+    teacher: Teaching = "dense"
+    objective: MakeObjective
+    feature_weight: float
+    epochs: int
+    settings: Settings
+
+
+Phase = Prune | Repair | Retrain | PruneWeights | ReadWidths | Distill
+
+
+def rounds_until(sparsity: float, share: float) -> int:
+    """Rounds that each take ``share`` of what lives, until what is gone is nearest to ``sparsity``;
+    at least one."""
+    fewer = max(1, math.floor(math.log(1 - sparsity) / math.log(1 - share)))
+    gone = [1 - (1 - share) ** count for count in (fewer, fewer + 1)]
+    return fewer + (abs(gone[1] - sparsity) < abs(gone[0] - sparsity))
+
+
+def published_epochs(phase: Phase) -> int:
+    """Epochs of training in the published schedule of a phase; 0 where nothing is trained."""
+    if isinstance(phase, PruneWeights):
+        return phase.rounds * phase.epochs
+    return phase.epochs if isinstance(phase, Retrain | Distill) else 0
+
+
+def lengths(
+    phases: Sequence[Phase], length: Deadline | Epochs | None
+) -> tuple[Deadline | Epochs | None, ...]:
+    """How long each phase trains; None where it does not.
+
+    A deadline is shared out in proportion to the published epochs.  A number of epochs is that of
+    the last training phase; the others have theirs in the same proportion, a round one at least.
+    """
+    wanted = [published_epochs(phase) for phase in phases]
+    whole = sum(wanted)
+    if length is None or not whole:
+        return (None,) * len(phases)
+    if isinstance(length, Deadline):
+        shares = [length.seconds * epochs / whole for epochs in wanted]
+        return tuple(Deadline(share) if share else None for share in shares)
+    scale = length.count / next(epochs for epochs in reversed(wanted) if epochs)
+    counts = [
+        phase.rounds * max(1, round(scale * phase.epochs))
+        if isinstance(phase, PruneWeights)
+        else max(1, round(scale * epochs))
+        for phase, epochs in zip(phases, wanted, strict=True)
+    ]
+    return tuple(
+        Epochs(count) if epochs else None for count, epochs in zip(counts, wanted, strict=True)
+    )

@@ -1,0 +1,93 @@
+"""Preparing: all that a run knows before anything is removed.
+
+Comes in: a teacher, the name of data.  Goes out: the captured graph, its analysis, the data and a
+sample of it.  Nothing is written, no weight is touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from compressor.analysis import analyze
+from compressor.data import ImageData, open_data
+from compressor.evaluation import output_size
+from compressor.graphs import Graph
+from compressor.inversion import synthesise
+from compressor.loading import Teacher, capture_teacher
+from compressor.samples import sample_of, usual_sample
+from compressor.scoring import Batch
+from compressor.types import Analysis
+from compressor.watching import Listener, Stopwatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    graph: Graph
+    analysis: Analysis
+    data: ImageData
+    sample: tuple[Batch, ...]  # of training images, for scoring and repair
+
+
+def prepare(
+    teacher: Teacher,
+    data: str,
+    test: str | None,
+    *,
+    sample: int | None,
+    seed: int,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> Prepared:
+    """Capture, analyse, open the data; without any, synthesise pictures of a trained teacher's.
+
+    Raises CaptureError, DataError and OptionError as its stages do.
+    """
+    with watch.timed("capture"):
+        listener.stage("capture")
+        graph = capture_teacher(teacher)
+    for note in graph.notes:
+        listener.note(note)
+    with watch.timed("analysis"):
+        listener.stage("analyze")
+        analysis = analyze(graph)
+    with watch.timed("data"):
+        listener.stage("data")
+        opened = open_data(
+            data,
+            test=test,
+            preprocessing=teacher.preprocessing,
+            outputs=output_size(graph),
+            seed=seed,
+        )
+    for note in opened.notes:
+        listener.note(note)
+    if data == "synthetic" and teacher.source.trained:
+        opened = _synthesised(opened, graph, analysis, seed, device, listener, watch)
+    seen = tuple(sample_of(opened, sample or usual_sample(opened), seed))
+    return Prepared(graph=graph, analysis=analysis, data=opened, sample=seen)
+
+
+def _synthesised(
+    opened: ImageData,
+    graph: Graph,
+    analysis: Analysis,
+    seed: int,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> ImageData:
+    """Pictures of the teacher's own in place of procedural ones, where it has any."""
+    with watch.timed("synthesis"):
+        listener.stage("synthesise pictures")
+        made = synthesise(
+            opened,
+            graph if device == "cpu" else graph.copy().to(device),
+            analysis.model.macs,
+            torch.Generator().manual_seed(seed),
+            listener.working,
+        )
+    listener.note(made.notes[-1])
+    return made
