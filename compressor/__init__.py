@@ -45,6 +45,7 @@ Modules, in the order a network passes through them:
     ranking        the order in which units go
     widths         how many units each group keeps
     planning       the plan
+    densities      the plan that a weight-sparse teacher's layers ask for
     kinds          what a group's units are to people
     dimensions     parameters dimension by dimension
     explanation    what people ask of an analysis

@@ -45,10 +45,12 @@ __all__ = [
     "keep_mask",
     "plan",
     "plan_by_error",
+    "plan_by_keys",
     "plan_keeping",
     "plan_uniform",
     "rows_of",
     "spans",
+    "steps_of",
 ]
 
 FORMAT = 1
@@ -61,12 +63,17 @@ def plan(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
     Raises ``BudgetError`` for a malformed or unreachable budget (the message names the largest
     reachable value) and ``PlanError`` for scores that do not belong to ``analysis``.
     """
-    return _plan(analysis, scores, budget, global_keys, _whole_gains(analysis, budget))
+    return plan_by_keys(analysis, scores, budget, global_keys)
 
 
 def plan_uniform(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
     """Cut every group by the same share, as widths allow; raises as ``plan`` does."""
-    return _plan(analysis, scores, budget, uniform_keys, _whole_gains(analysis, budget))
+    return plan_by_keys(analysis, scores, budget, uniform_keys)
+
+
+def plan_by_keys(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys) -> Plan:
+    """Let the units with the lowest ``keys`` go; raises as ``plan`` does."""
+    return _plan(analysis, scores, budget, keys, _whole_gains(analysis, budget))
 
 
 def plan_by_error(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
@@ -156,6 +163,14 @@ def rows_of(spans: Spans) -> Integers:
     """The rows that spans stand for, ascending, int64."""
     parts = [np.arange(start, stop, dtype=np.int64) for start, stop in spans]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def steps_of(analysis: Analysis, budget: Budget) -> Steps:
+    """Units of every group and the fewest that ``budget`` lets it keep, all where it stays whole.
+
+    Raises ``BudgetError`` for a malformed budget.
+    """
+    return _steps(analysis, budget, _whole_gains(analysis, budget).freed)
 
 
 def _whole_gains(analysis: Analysis, budget: Budget) -> Gains:

@@ -29,7 +29,13 @@ ROWS = (
         "compressor.costs",
     ),
     ("compressor.annotation",),
-    ("compressor.rules", "compressor.planning", "compressor.ranking", "compressor.widths"),
+    (
+        "compressor.rules",
+        "compressor.planning",
+        "compressor.ranking",
+        "compressor.widths",
+        "compressor.densities",
+    ),
     ("compressor",),  # the stages: all that is not named in another row
     ("compressor.phases", "compressor.recipes"),
     (
@@ -67,6 +73,7 @@ TORCH_FREE = (
     "compressor.ranking",
     "compressor.widths",
     "compressor.planning",
+    "compressor.densities",
     "benchmarks.formatting",
     "benchmarks.pictures",
     "benchmarks.report",
