@@ -129,6 +129,12 @@ def build(
         distill_from=distill_from,
     )
     chosen = find_recipe(recipe, form, sparsity, wishes)
+    if chosen.trained_teacher != (teacher is not None):
+        raise OptionError(
+            f"--recipe {recipe} starts from a trained network: give --teacher"
+            if chosen.trained_teacher
+            else f"--recipe {recipe} starts from fresh weights: give --arch and leave --teacher out"
+        )
     lasting = length(minutes, epochs, chosen.full_schedule if full_schedule else None)
     sample = sample_of(repair_images)
     place = device_of(device)

@@ -61,6 +61,7 @@ class Recipe:
     citation: str
     phases: tuple[Phase, ...]
     choices: Mapping[str, str | float | int]  # what was asked for, by the options' names
+    trained_teacher: bool = True  # else it starts from fresh weights
 
     @property
     def full_schedule(self) -> int:

@@ -30,9 +30,9 @@ from compressor.optimisation import REPAIRED_NORMED, REPAIRED_PLAIN, fitting_set
 from compressor.pacing import Epochs
 from compressor.proof import prove
 from compressor.recipes import AUTO, find_ways
-from compressor.samples import sample_of
 from compressor.refitting import choose_repair, reestimate_batch_norm
 from compressor.removal import remove
+from compressor.samples import sample_of
 from compressor.scoring import Batch
 from compressor.types import Analysis, Budget, Plan
 from compressor.watching import Stopwatch

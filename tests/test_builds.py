@@ -1,0 +1,158 @@
+"""Every recipe and form, end to end on digits: it builds, and one that was stopped goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from compressor import building
+from compressor.errors import OptionError
+from compressor.loading import Teacher, load, untrained
+from compressor.pacing import Epochs
+from compressor.recipes import Recipe, Wishes, find_recipe
+from compressor.types import Budget
+
+NETWORK = """
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.one = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.two = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.other = nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        inner = nn.functional.relu(self.norm(self.one(x)))
+        return nn.functional.relu(x + self.other(self.two(inner)))
+
+def small(num_classes=10):
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), Block(16),
+        nn.Conv2d(16, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, num_classes),
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    recipe: str
+    form: str
+    wishes: Wishes = field(default_factory=Wishes)
+    sparsity: float = 0.5
+
+    @property
+    def name(self) -> str:
+        told = (v for n in self.wishes.__slots__ if (v := getattr(self.wishes, n)) is not None)
+        return "-".join([self.recipe, self.form, *map(str, told)])
+
+    def make(self) -> Recipe:
+        return find_recipe(self.recipe, self.form, self.sparsity, self.wishes)
+
+
+PTD = "prune-then-distill"
+CASES = [
+    Case(PTD, "structured", Wishes(criterion="magnitude", allocation="uniform")),
+    Case(
+        PTD,
+        "structured",
+        Wishes(criterion="magnitude", allocation="uniform", student="fresh", distill_from="pruned"),
+    ),
+    Case(PTD, "faithful"),
+]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("builds")
+    (folder / "net.py").write_text(NETWORK)
+    namespace: dict[str, Callable[[], nn.Module]] = {}
+    exec(NETWORK, namespace)
+    torch.manual_seed(0)
+    torch.save(namespace["small"]().state_dict(), folder / "small.pt")
+    return folder
+
+
+def teacher_of(case: Case, work: Path) -> Teacher:
+    arch = f"{work / 'net.py'}:small"
+    if case.make().trained_teacher:
+        return load(work / "small.pt", arch, image_size=16)
+    return untrained(arch, classes=10, image_size=16)
+
+
+def build(case: Case, work: Path, folder: str) -> Path:
+    return building.build(
+        teacher_of(case, work),
+        data="digits",
+        recipe=case.make(),
+        budget=Budget(sparsity=case.sparsity, multiple_of=1),
+        out=work / folder,
+        length=Epochs(2),
+        sample=64,
+        threads=1,
+        bench_seconds=0.1,
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_recipe_builds_and_one_that_was_stopped_after_any_phase_gives_the_same(
+    case: Case, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = build(case, work, case.name)
+    report = json.loads((whole / "report.json").read_bytes())
+    phases = case.make().phases
+    assert [phase["name"] for phase in report["recipe"]["phases"]] == [p.name for p in phases]
+    assert (report["recipe"]["name"], report["recipe"]["form"]) == (case.recipe, case.form)
+    assert report["budget"]["achieved"] == pytest.approx(case.sparsity, abs=0.1)
+    student = load_file(whole / "student.safetensors")
+    if report["proof"] is None:
+        zeros = sum(int((v == 0).sum()) for v in student.values())
+        assert report["budget"]["of"] == "weights"
+        assert zeros > 0.4 * sum(v.numel() for v in student.values())
+        assert report["student"]["parameters"] == report["teacher"]["parameters"]
+        assert report["student"]["nonzero_parameters"] < report["student"]["parameters"]
+    else:
+        assert report["proof"]["passed"]
+        assert report["student"]["parameters"] < report["teacher"]["parameters"]
+        assert (whole / "plan.json").is_file()
+
+    kept = building.keep_standing
+    for stop_after in range(1, len(phases)):
+        folder = f"{case.name}-{stop_after}"
+
+        def stop(*arguments: object, last: int = stop_after) -> dict[str, object]:
+            facts = kept(*arguments)  # type: ignore[arg-type]
+            if facts["done"] > last:
+                raise KeyboardInterrupt
+            return facts
+
+        with monkeypatch.context() as patched:
+            patched.setattr(building, "keep_standing", stop)
+            with pytest.raises(KeyboardInterrupt):
+                build(case, work, folder)
+        again = load_file(build(case, work, folder) / "student.safetensors")
+        assert all(torch.equal(value, again[name]) for name, value in student.items())
+        assert not list((work / folder).glob("standing-*"))
+
+
+def test_a_fresh_student_needs_training_and_code(work: Path) -> None:
+    fresh = Case(PTD, "structured", Wishes(criterion="magnitude", student="fresh"))
+    teacher = teacher_of(fresh, work)
+    with pytest.raises(OptionError, match="--epochs 0"):
+        building.build(
+            teacher,
+            data="digits",
+            recipe=fresh.make(),
+            budget=Budget(sparsity=0.5),
+            out=work / "untrained",
+            length=None,
+        )
