@@ -71,6 +71,7 @@ Modules, in the order a network passes through them:
     optimisation   optimiser, step sizes over the run, averaged weights
     pacing         how much of a run is over
     validation     which weights are best
+    processes      several processes as one run
     acceleration   which precision and layout trains fastest
     training       one training step on accelerate
     distillation   the training loop

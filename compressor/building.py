@@ -26,6 +26,7 @@ from compressor.judging import Judge
 from compressor.loading import Teacher, fresh_start
 from compressor.pacing import Deadline, Epochs
 from compressor.preparing import prepare
+from compressor.processes import is_first, own_device, wait
 from compressor.recipes import Recipe, prune_then_distill
 from compressor.removal import remove
 from compressor.reporting import plain
@@ -65,7 +66,7 @@ def build(
     where its batch norms allow it, see ``inversion``); ``test``: a folder of its own.  ``length``
     None: no training.  ``sample``: training images that scoring and repair may see.  ``threads`` 0
     leaves torch's own number.  A folder that holds this very run is continued, or returned at once
-    when complete.
+    when complete.  Under a launcher of several processes the first one writes.
 
     Raises InputError kinds before anything is written; ProofError and ParityError name defects.
     """
@@ -73,11 +74,13 @@ def build(
     watch = stopwatch or Stopwatch()
     listener = listener or Silent()
     folder = Path(out) if out is not None else default_folder(teacher, budget)
-    run = open_run(
-        folder,
-        _inputs(teacher, data, test, recipe, budget, length, sample, seed, device, opset),
-        restart=restart,
-    )
+    inputs = _inputs(teacher, data, test, recipe, budget, length, sample, seed, device, opset)
+    device = own_device(device)
+    if not is_first():
+        wait(device)  # for the first process to decide about the folder
+    run = open_run(folder, inputs, restart=restart and is_first())
+    if is_first():
+        wait(device)
     if run.complete:
         return folder
     prepared = prepare(
@@ -97,6 +100,8 @@ def build(
         watch=watch,
     )
     standing = _carried_out(recipe, site, length, run)
+    if not is_first():
+        return folder
     _check_structure(site, standing)
     deployables = _ship(run, teacher, site, standing, opset, threads)
     benchmarks = _benchmark(run, site, standing, bench_seconds, threads)
@@ -135,6 +140,8 @@ def _carried_out(
         site.listener.note(f"continuing after phase {standing.done}: its student is in the folder")
 
     def keep(after: Standing) -> None:
+        if not is_first():
+            return
         run.begin()
         if after.plan is not None:
             run.write("analysis.json", site.analysis)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compressor.evaluation import distance
+from compressor.evaluation import device_of, distance
 from compressor.graphs import Graph
+from compressor.processes import agree_on, average
 from compressor.reconstruction import reconstruct
 from compressor.removal import remove
 from compressor.scoring import Batch, Criterion, score
@@ -57,7 +58,8 @@ def choose(
     most = min(max(FEWEST_INPUTS, int(MACS / max(1, analysis.model.macs))), MOST_INPUTS)
     held = max(1, min(most // 4, len(inputs) // 4))
     used, held_out = inputs[:-held][:most], inputs[-held:].split(PIECE)
-    found = [_apart(graph, analysis, plan, used, held_out) for plan in plans]
+    apart = [_apart(graph, analysis, plan, used, held_out) for plan in plans]
+    found = average(torch.tensor(apart), str(device_of(graph))).tolist()
     best = min(range(len(plans)), key=lambda place: found[place])
     told = "; ".join(f"{way.name} {apart:.3g}" for way, apart in zip(ways, found, strict=True))
     return Chosen(
@@ -69,7 +71,8 @@ def choose(
 def _plan(
     graph: Graph, analysis: Analysis, budget: Budget, way: Way, batches: Sequence[Batch]
 ) -> Plan:
-    return way.allocation(analysis, score(graph, analysis, way.criterion, batches), budget)
+    scores = score(graph, analysis, way.criterion, batches)
+    return way.allocation(analysis, agree_on(scores, str(device_of(graph))), budget)
 
 
 def _apart(

@@ -115,6 +115,7 @@ def build(
     """Build the student: prune, prove, train, export, verify, measure, report."""
     from compressor import building
     from compressor.console import Console
+    from compressor.processes import is_first
     from compressor.recipes import Wishes, find_recipe
     from compressor.watching import Stopwatch
 
@@ -140,7 +141,7 @@ def build(
     place = device_of(device)
     set_threads(threads)
     watch = Stopwatch()
-    console = Console()
+    console = Console(silent=not is_first())
     loaded = _load_or_start(
         teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold, seed
     )
@@ -166,7 +167,8 @@ def build(
             listener=console,
             stopwatch=watch,
         )
-    _show_result(console, folder)
+    if is_first():
+        _show_result(console, folder)
 
 
 @app.command()

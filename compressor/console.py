@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Console:
     """Prints as the build goes; also a ``Listener`` of ``compressor.building``."""
 
-    def __init__(self) -> None:
-        self._terminal = Terminal(highlight=False, soft_wrap=True)
+    def __init__(self, *, silent: bool = False) -> None:
+        self._terminal = Terminal(highlight=False, soft_wrap=True, quiet=silent)
         self._bar: Bar | None = None
         self._task: Any = None
         self._told = 0

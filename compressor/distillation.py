@@ -24,6 +24,7 @@ from compressor.lessons import Lesson, MakeLessons, taught_by
 from compressor.objectives import Objective, logit_objective
 from compressor.optimisation import Optimisation, copy_values
 from compressor.pacing import Deadline, Epochs, Pace
+from compressor.processes import process_count
 from compressor.training import Hold, Trainer, hold_nothing
 from compressor.validation import Validation, Validator, make_validator
 
@@ -153,7 +154,7 @@ def learn(
         raise DataError(f"training needs at least 2 images and has {count}: give more")
     batch = min(batch_size or fitting_batch(count, data.preprocessing.crop), count)
     first = normalise(data.train.pixels[:batch], data.preprocessing)
-    how = acceleration or _measured(student, judge, first, length, clock)
+    how = acceleration or _fastest(student, judge, first, length, clock)
     trainer = Trainer(
         student,
         make_lessons,
@@ -259,7 +260,9 @@ def _validate(
 ) -> Validation:
     before = pace.seconds
     with trainer.accelerator.autocast():
-        found = validator.validate(trainer.averaged.graph, done_share=spent, seconds=before)
+        found = trainer.agreed(
+            validator.validate(trainer.averaged.graph, done_share=spent, seconds=before)
+        )
     pace.validated(pace.seconds - before)
     journal.history.append(found)
     return found
@@ -315,7 +318,7 @@ def _steps(count: int, batch: int) -> int:
     return max(1, count // batch)
 
 
-def _measured(
+def _fastest(
     student: Graph,
     teacher: Graph | None,
     pixels: Tensor,
@@ -323,5 +326,7 @@ def _measured(
     clock: Clock,
 ) -> Acceleration:
     if not isinstance(length, Deadline) or length.seconds < _MEASURE_FROM_SECONDS:
+        return PLAIN
+    if process_count() > 1:  # they would measure apart; a launcher says what all compute in
         return PLAIN
     return choose(student, teacher, pixels, seconds=min(10.0, 0.02 * length.seconds), clock=clock)

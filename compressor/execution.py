@@ -35,6 +35,7 @@ from compressor.phases import (
     Retrain,
     lengths,
 )
+from compressor.processes import agree_on
 from compressor.proof import prove
 from compressor.refitting import choose_repair
 from compressor.removal import remove
@@ -224,7 +225,8 @@ def read_widths(phase: ReadWidths, standing: Standing, site: Site, length: Lengt
         site.listener.stage("read widths")
         seen = site.placed_sample()
         scores = score(site.placed(standing.pruned), site.analysis, phase.criterion, seen)
-        made = plan_by_density(site.analysis, densities(standing.mask), scores)
+        agreed = agree_on(scores, site.device)
+        made = plan_by_density(site.analysis, densities(standing.mask), agreed)
     return cut(standing, site, standing.pruned, made)
 
 

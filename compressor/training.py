@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -25,6 +26,7 @@ from compressor.optimisation import (
     copy_values,
     set_learning_rate,
 )
+from compressor.validation import Validation
 
 # What must hold again after every step: weights that stay zero.
 Hold = Callable[[Graph], None]
@@ -108,6 +110,12 @@ class Trainer:
         return float(
             self.accelerator.reduce(torch.tensor(value, device=self.accelerator.device), "mean")
         )
+
+    def agreed(self, found: Validation) -> Validation:
+        """The mean of what all processes validated: their running statistics differ a little."""
+        known = {n: getattr(found, n) for n in ("loss", "accuracy", "agreement")}
+        means = {n: self.shared(value) for n, value in known.items() if value is not None}
+        return replace(found, **means)
 
     def broken(self) -> str | None:
         """What is wrong with the last step's loss, if anything; waits for the device."""
