@@ -1,6 +1,11 @@
 """``python -m compressor``: the command line, as launchers such as ``torchrun`` start it."""
 
-from compressor.cli import main
+
+def run() -> None:
+    from compressor.cli import main
+
+    main()
+
 
 if __name__ == "__main__":
-    main()
+    run()
