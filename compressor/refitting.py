@@ -84,17 +84,25 @@ def _record_each_batch(graph: Graph) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repaired:
-    """``tried``: each way with its held-out error, as a share of the teacher's own variance."""
+    """``tried``: each way with its held-out error, as a share of the teacher's own variance.
+
+    ``fitting`` of the ``given`` inputs fitted into the memory that reconstruction may take.
+    """
 
     graph: Graph
     chosen: str
     tried: tuple[tuple[str, float], ...]
+    fitting: int
+    given: int
 
     @property
     def note(self) -> str:
         """For the report."""
         errors = ", ".join(f"{name} {error:.3g}" for name, error in self.tried)
-        return f"repair by {self.chosen}; distance to the teacher on inputs held out: {errors}"
+        told = f"repair by {self.chosen}; distance to the teacher on inputs held out: {errors}"
+        if self.fitting < self.given:
+            told += f"; reconstruction saw {self.fitting} of {self.given} inputs, for memory"
+        return told
 
 
 def choose_repair(
@@ -120,7 +128,13 @@ def choose_repair(
     }
     tried = tuple((name, distance(graph, teacher, held_out)) for name, graph in ways.items())
     chosen = min(tried, key=lambda entry: entry[1] if math.isfinite(entry[1]) else math.inf)[0]
-    return Repaired(graph=ways[chosen], chosen=chosen, tried=tried)
+    return Repaired(
+        graph=ways[chosen],
+        chosen=chosen,
+        tried=tried,
+        fitting=len(fitting),
+        given=len(inputs) - held,
+    )
 
 
 def repair(student: Graph, teacher: Graph, batches: Iterable[Tensor]) -> Graph:

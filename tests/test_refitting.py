@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressor import refitting
 from compressor.errors import DataError
 from compressor.graphs import Graph, capture
 from compressor.refitting import choose_repair, reestimate_batch_norm, repair
@@ -138,3 +139,11 @@ def test_repair_of_no_inputs_is_refused() -> None:
     teacher, student = cut("chain")
     with pytest.raises(DataError, match="at least 2 inputs"):
         repair(student, teacher, [])
+
+
+def test_inputs_left_out_for_memory_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = zoo.graph("chain")
+    inputs = [ZOO["chain"].inputs(batch=64)[0]]
+    assert "for memory" not in choose_repair(graph.copy(), graph, inputs).note
+    monkeypatch.setattr(refitting, "MEMORY", 1)
+    assert "saw 2 of 56 inputs, for memory" in choose_repair(graph.copy(), graph, inputs).note
