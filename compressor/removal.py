@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
@@ -182,19 +182,31 @@ def put_back(student: Graph, whole: Graph, cut: Cut) -> None:
     """
     sources, targets = student.tensors, whole.tensors
     for item in cut.labelling.stored:
-        rows = [cut.rows(labels) for labels in item.dims]
+        kept = ((dim, cut.rows(labels)) for dim, labels in enumerate(item.dims))
+        places = [
+            (dim, torch.from_numpy(np.flatnonzero(rows))) for dim, rows in kept if rows is not None
+        ]
         for name in (item.name, *item.aliases):
-            source, target = sources[name], targets[name]
-            if all(kept is None for kept in rows):
-                target.copy_(source)
-                continue
-            places = [
-                np.arange(size) if kept is None else np.flatnonzero(kept)
-                for size, kept in zip(target.shape, rows, strict=True)
-            ]
-            at = tuple(torch.from_numpy(place).to(target.device) for place in np.ix_(*places))
-            lives = source[at] if source.shape == target.shape else source
-            target[at] = lives.to(device=target.device, dtype=target.dtype)
+            target = targets[name]
+            source = sources[name].to(device=target.device, dtype=target.dtype)
+            lives = [(dim, rows.to(target.device)) for dim, rows in places]
+            if source.shape == target.shape:
+                for dim, rows in lives:
+                    source = source.index_select(dim, rows)
+            _copy_into(target, source, lives)
+
+
+def _copy_into(target: Tensor, source: Tensor, places: Sequence[tuple[int, Tensor]]) -> None:
+    """The source into these rows of these dimensions of the target."""
+    if not places:
+        target.copy_(source)
+        return
+    (dim, rows), *others = places
+    if others:
+        part = target.index_select(dim, rows)
+        _copy_into(part, source, others)
+        source = part
+    target.index_copy_(dim, rows, source)
 
 
 # -- tensors -----------------------------------------------------------------------------------

@@ -309,7 +309,7 @@ class Watching:
         held = student.copy()
         self.gone.hold(held)
         pairs = zip(values(student), values(held), strict=True)
-        self.differences.append(max(float((a.double() - b).abs().max()) for a, b in pairs))
+        self.differences.append(max(float((a.double() - b.double()).abs().max()) for a, b in pairs))
         return self.lessons.loss(network, lesson)
 
 
