@@ -240,10 +240,11 @@ def test_units_under_a_layer_norm_are_trained_as_they_will_be() -> None:
     assert any("inexact groups are masked" in note for note in masked.notes)
 
 
-def test_masked_and_removed_units_train_alike(teacher: Graph) -> None:
-    """The same first steps: what is gone has no part in them."""
+@pytest.mark.parametrize("settings", [ADAMW, FAST], ids=["plain", "relative"])
+def test_masked_and_removed_units_train_alike(teacher: Graph, settings: Optimisation) -> None:
+    """What is gone has no part in training."""
     analysis = analyze(teacher)
-    options: dict[str, Any] = {"steps": 1, "length": Epochs(2)}
+    options: dict[str, Any] = {"steps": 1, "length": Epochs(2), "optimisation": settings}
     masked, removed = (
         pruned(teacher, cut_units(analysis, BUDGET, form), **options)
         for form in (masked_units, removed_units)
