@@ -66,6 +66,7 @@ Modules, in the order a network passes through them:
     reconstruction  layers refitted in closed form
     refitting      repair: values refitted without gradients
     objectives     what training minimises
+    representations  how alike two networks represent a batch
     features       node values seen while training
     lessons        what is asked with a batch, and the loss of the answers
     optimisation   optimiser, step sizes over the run, averaged weights
@@ -77,6 +78,8 @@ Modules, in the order a network passes through them:
     distillation   the training loop
     choosing       ways to plan, one tried against another
     sparsity       single weights that are zero and stay it
+    cutters        what goes at one step of pruning while training
+    gradual        pruning while training
     samples        which images are looked at
     phases         the stretches of recipes, as values
     recipes        named tuples of phases

@@ -7,12 +7,12 @@ the other and only the kept rows must be picked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from compressor.errors import OptionError
+from compressor.errors import DefectError, OptionError
 from compressor.evaluation import logits_of
 from compressor.graphs import Graph
 from compressor.objectives import kept_rows
@@ -33,6 +33,27 @@ _ENDS = frozenset(
         aten.add.Tensor,
         aten.add_.Tensor,
         aten.cat.default,
+    }
+)
+
+# Layers, and the place of their input.
+_LAYERS: Mapping[object, int] = {
+    aten.linear.default: 0,
+    aten.conv1d.default: 0,
+    aten.conv2d.default: 0,
+    aten.conv3d.default: 0,
+    aten.addmm.default: 1,
+    aten.mm.default: 0,
+    aten.matmul.default: 0,
+}
+_PRODUCTS = frozenset({aten.addmm.default, aten.mm.default, aten.matmul.default})
+_TURNS = frozenset({aten.t.default, aten.transpose.int, aten.permute.default})
+_DROPOUTS = frozenset(
+    {
+        aten.dropout.default,
+        aten.dropout_.default,
+        aten.feature_dropout.default,
+        aten.feature_dropout_.default,
     }
 )
 
@@ -57,6 +78,51 @@ def stage_nodes(graph: Graph, most: int = 4) -> tuple[str, ...]:
         places = range(1, most + 1)
         return tuple(dict.fromkeys(names[len(names) * k // most - 1] for k in places))
     return tuple(names[-1] for names in by_resolution.values())[-most:]
+
+
+def representation_node(graph: Graph) -> str:
+    """The node that the classifier reads: the last linear layer on the way to the output.
+
+    A pooled feature, a class token.  Where dropout lies between, what it reads, as teacher and
+    student would differ by chance.  Raises OptionError where there is no such layer, or it reads
+    the network's input.
+    """
+    leading = set(_leading(graph))
+    for node in reversed(list(graph.program.graph.nodes)):
+        if node not in leading or node.target not in _LAYERS or not _has_weight(node):
+            continue
+        read = node.args[_LAYERS[node.target]]
+        while isinstance(read, fx.Node) and read.target in _DROPOUTS:
+            read = read.args[0]
+        if isinstance(read, fx.Node) and read.op == "call_function":
+            return read.name
+        break
+    raise OptionError(
+        f"{graph.architecture} has no representation: no linear layer with something before it "
+        "leads to its output; compare logits, or name a node to observe"
+    )
+
+
+def _leading(graph: Graph) -> Iterator[fx.Node]:
+    """Nodes that the (first) output depends on."""
+    output = next(iter(graph.program.graph.find_nodes(op="output")))
+    waiting, seen = output.all_input_nodes[:1], set[fx.Node]()
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting.extend(node.all_input_nodes)
+            yield node
+
+
+def _has_weight(node: fx.Node) -> bool:
+    """Activations are multiplied with activations too: a layer's other side is stored."""
+    if node.target not in _PRODUCTS:
+        return True
+    side = node.args[_LAYERS[node.target] + 1]
+    while isinstance(side, fx.Node) and side.target in _TURNS:
+        side = side.args[0]
+    return isinstance(side, fx.Node) and side.op == "get_attr"
 
 
 class Observed(nn.Module):
@@ -92,3 +158,15 @@ class Observed(nn.Module):
         pairs = zip(self._nodes, values, strict=True)
         cut = tuple(kept_rows(value, self._kept.get(name, {})) for name, value in pairs)
         return logits_of(output), cut
+
+
+def observed_graph(network: object) -> Graph:
+    """The graph whose answers an ``Observed`` gives, whatever wraps it to train in parallel.
+
+    For lessons that look at the weights that are being trained.
+    """
+    while not isinstance(network, Observed):
+        if not isinstance(network, nn.Module) or not hasattr(network, "module"):
+            raise DefectError(f"{type(network).__name__} is no observed graph")
+        network = network.module
+    return network.graph

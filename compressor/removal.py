@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
@@ -102,7 +102,7 @@ def remove(graph: Graph, analysis: Analysis, plan: Plan) -> Graph:
         picked = cut.labelling.record.picks.get(node.name)
         if picked is not None:
             _pick_anew(node, picked, cut, tensors)
-    kept = _kept_rows(cut)
+    kept = kept_rows_of(cut)
     for node in program.nodes:
         node.meta["shape"] = _shrunk(
             node.meta.get("shape"), cut.labelling.nodes.get(node.name), cut
@@ -126,6 +126,89 @@ def mask(graph: Graph, analysis: Analysis, plan: Plan) -> Graph:
     return graph.rebuild(program, tensors)
 
 
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Rows of one dimension of a stored tensor that go, and what stands there instead."""
+
+    dim: int
+    gone: Tensor
+    nothing: int
+
+    def apply(self, tensor: Tensor) -> None:
+        tensor.index_fill_(self.dim, self.gone.to(tensor.device), self.nothing)
+
+
+# Name of a stored tensor, every name of a tied one -> its fills.
+Fills = Mapping[str, tuple[Fill, ...]]
+
+
+def find_fills(graph: Graph, cut: Cut, device: torch.device | None = None) -> Fills:
+    """What ``mask`` writes into stored tensors; the rows' numbers on ``device``."""
+    divisors = set(_divisors(graph))
+    found: dict[str, tuple[Fill, ...]] = {}
+    for item in cut.labelling.stored:
+        names = (item.name, *item.aliases)
+        nothing = 1 if divisors.intersection(names) else 0
+        kept = ((dim, cut.rows(labels)) for dim, labels in enumerate(item.dims))
+        fills = tuple(
+            Fill(dim, torch.from_numpy(np.flatnonzero(~rows)).to(device or "cpu"), nothing)
+            for dim, rows in kept
+            if rows is not None
+        )
+        if fills:
+            found.update(dict.fromkeys(names, fills))
+    return found
+
+
+@torch.no_grad()
+def hold_masked(graph: Graph, fills: Fills) -> None:
+    """Take what is gone out of the stored tensors, in place: after an optimiser's step it moves
+    through momentum, decay and, in variances and what is divided by, statistics.
+
+    ``graph``: the one the fills were found in or its ``mask``, on any device.
+    """
+    tensors = graph.tensors
+    for name, ours in fills.items():
+        for fill in ours:
+            fill.apply(tensors[name])
+
+
+@torch.no_grad()
+def put_back(student: Graph, whole: Graph, cut: Cut) -> None:
+    """What lives takes the student's values in a graph of the full shapes, in place.
+
+    The student is the graph masked or with units removed by this cut; what is gone keeps the value
+    that it has in ``whole``.
+    """
+    sources, targets = student.tensors, whole.tensors
+    for item in cut.labelling.stored:
+        kept = ((dim, cut.rows(labels)) for dim, labels in enumerate(item.dims))
+        places = [
+            (dim, torch.from_numpy(np.flatnonzero(rows))) for dim, rows in kept if rows is not None
+        ]
+        for name in (item.name, *item.aliases):
+            target = targets[name]
+            source = sources[name].to(device=target.device, dtype=target.dtype)
+            lives = [(dim, rows.to(target.device)) for dim, rows in places]
+            if source.shape == target.shape:
+                for dim, rows in lives:
+                    source = source.index_select(dim, rows)
+            _copy_into(target, source, lives)
+
+
+def _copy_into(target: Tensor, source: Tensor, places: Sequence[tuple[int, Tensor]]) -> None:
+    """The source into these rows of these dimensions of the target."""
+    if not places:
+        target.copy_(source)
+        return
+    (dim, rows), *others = places
+    if others:
+        part = target.index_select(dim, rows)
+        _copy_into(part, source, others)
+        source = part
+    target.index_copy_(dim, rows, source)
+
+
 # -- tensors -----------------------------------------------------------------------------------
 
 
@@ -146,15 +229,11 @@ def _slice_tensors(graph: Graph, cut: Cut) -> dict[str, Tensor]:
 def _zero_tensors(graph: Graph, cut: Cut) -> dict[str, Tensor]:
     zeroed: dict[str, Tensor] = {}
     tensors = graph.tensors
-    divisors = set(_divisors(graph))
+    fills = find_fills(graph, cut)
     for item in cut.labelling.stored:
         tensor = tensors[item.name].detach().clone()
-        nothing = 1 if divisors & {item.name, *item.aliases} else 0
-        for dim, labels in enumerate(item.dims):
-            rows = cut.rows(labels)
-            if rows is not None:
-                gone = torch.from_numpy(np.flatnonzero(~rows)).to(tensor.device)
-                tensor.index_fill_(dim, gone, nothing)
+        for fill in fills.get(item.name, ()):
+            fill.apply(tensor)
         _share(zeroed, tensors, item, tensor)
     return _with_views(zeroed, tensors, cut, shrinks=None)
 
@@ -212,7 +291,7 @@ def _like(original: Tensor, tensor: Tensor) -> Tensor:
 # -- nodes -------------------------------------------------------------------------------------
 
 
-def _kept_rows(cut: Cut) -> dict[str, Mapping[int, Rows]]:
+def kept_rows_of(cut: Cut) -> dict[str, Mapping[int, Rows]]:
     """Node -> dimension -> kept rows, where something went."""
     kept: dict[str, Mapping[int, Rows]] = {}
     for name, known in cut.labelling.nodes.items():

@@ -25,7 +25,8 @@ from compressor.types import Analysis, Role, Scores
 Batch = tuple[Tensor, Tensor | None]
 Batches = Iterable[Batch]
 Criterion = Callable[[Graph, Analysis, "Batches | None"], Scores]
-ScoringObjective = Callable[[Tensor, Tensor | None], Tensor]
+ScoringObjective = Callable[[Tensor, Tensor | None], Tensor]  # outputs, labels
+ScoringLoss = Callable[[Tensor, Tensor | None], Tensor]  # inputs, labels
 Floats = NDArray[np.float64]
 
 aten = torch.ops.aten
@@ -60,24 +61,37 @@ def taylor(objective: ScoringObjective) -> Criterion:
     by scale invariance).  The graph runs in evaluation mode.
     """
 
+    def make_loss(working: Graph) -> ScoringLoss:
+        return lambda inputs, labels: objective(working(inputs), labels)
+
+    return loss_change("taylor", make_loss)
+
+
+def loss_change(name: str, make_loss: Callable[[Graph], ScoringLoss]) -> Criterion:
+    """``taylor`` of a loss that may look at more of the network than its outputs.
+
+    ``make_loss`` is given the graph whose weights the loss must depend on.
+    """
+
     def criterion(graph: Graph, analysis: Analysis, batches: Batches | None = None) -> Scores:
         if batches is None:
-            raise OptionError("the criterion taylor needs data: give --data, or use magnitude")
+            raise OptionError(f"the criterion {name} needs data: give --data, or use magnitude")
         labelling = label(graph)
         consumers = list(_consumers(labelling))
         total = np.zeros(len(labelling.group_of))
         working = graph.copy()
         tensors = working.tensors
         wanted = {item.name: tensors[item.name].requires_grad_(True) for item, _, _ in consumers}
+        loss = make_loss(working)
         for inputs, labels in batches:
-            loss = objective(working(inputs), labels)
-            slopes = dict(
-                zip(wanted, torch.autograd.grad(loss, list(wanted.values())), strict=True)
+            found = torch.autograd.grad(
+                loss(inputs, labels), list(wanted.values()), materialize_grads=True
             )
+            slopes = dict(zip(wanted, found, strict=True))
             total += _consumer_change(labelling, consumers, wanted, slopes)
-        return _by_group("taylor", analysis, labelling, total)
+        return _by_group(name, analysis, labelling, total)
 
-    criterion.__name__ = "taylor"
+    criterion.__name__ = name
     return criterion
 
 

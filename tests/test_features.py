@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressor.errors import OptionError
-from compressor.features import Observed, stage_nodes
+from compressor.errors import DefectError, OptionError
+from compressor.features import Observed, observed_graph, representation_node, stage_nodes
 from compressor.graphs import Graph, capture
+from tests import zoo
 
 
 def staged() -> Graph:
@@ -64,3 +65,52 @@ def test_observed_gives_logits_and_kept_rows() -> None:
 def test_an_unknown_node_is_refused_with_one_that_exists() -> None:
     with pytest.raises(OptionError, match=r"no node 'relu_9'.*such as relu_1, relu_2"):
         Observed(staged(), ("relu_9",))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("chain", (2, 24)),
+        ("residual", (2, 16)),
+        ("attention", (2, 64)),
+        ("layer_norm", (2, 24)),
+        ("masked_encoder", (2, 24)),
+        ("tied", (2, 6, 16)),
+    ],
+)
+def test_the_representation_is_what_the_classifier_reads(name: str, shape: tuple[int]) -> None:
+    graph = zoo.graph(name)
+    forward = graph.observe([representation_node(graph)])
+    _, (value,) = forward(*zoo.ZOO[name].inputs())
+    assert value.shape == shape
+
+
+def test_the_representation_lies_before_dropout() -> None:
+    network = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(), nn.Linear(6, 2))
+    assert representation_node(capture(network.eval(), (torch.zeros(2, 4),))) == "tanh"
+
+
+@pytest.mark.parametrize("network", [nn.Tanh(), nn.Sequential(nn.Linear(4, 2), nn.Tanh())])
+def test_a_network_without_a_representation_is_told(network: nn.Module) -> None:
+    with pytest.raises(OptionError, match="has no representation"):
+        representation_node(capture(network.eval(), (torch.zeros(2, 4),)))
+
+
+def test_attention_is_no_classifier() -> None:
+    class Mixing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.score = nn.Linear(4, 6), nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.tanh(self.hidden(x))
+            return self.score(x).softmax(-1) @ x.transpose(1, 2)
+
+    assert representation_node(capture(Mixing().eval(), (torch.zeros(2, 6, 4),))) == "tanh"
+
+
+def test_the_graph_behind_an_observed_network_is_found_through_wrappers() -> None:
+    graph = staged()
+    assert observed_graph(nn.DataParallel(Observed(graph, ()))) is graph
+    with pytest.raises(DefectError, match="no observed graph"):
+        observed_graph(graph)

@@ -48,6 +48,19 @@ def test_a_step_is_a_share_of_the_tensor_whatever_its_scale() -> None:
     assert moves == pytest.approx([0.01, 0.01], rel=1e-2)
 
 
+def test_weights_that_are_gone_do_not_shorten_the_steps_of_others() -> None:
+    whole, sparse = nn.Linear(50, 50, bias=False), nn.Linear(50, 50, bias=False)
+    torch.nn.init.constant_(whole.weight, 0.1)
+    torch.nn.init.constant_(sparse.weight, 0.1)
+    with torch.no_grad():
+        sparse.weight[:, 5:] = 0.0
+    scales = [relative_adamw()(module).param_groups[0]["scale"] for module in (whole, sparse)]
+    assert scales == pytest.approx([0.1, 0.1])
+    with torch.no_grad():
+        sparse.weight.zero_()
+    assert relative_adamw()(sparse).param_groups[0]["scale"] == pytest.approx(1e-3)
+
+
 def test_norms_and_biases_are_not_decayed_and_can_leave_zero() -> None:
     module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     nn.init.zeros_(module[0].bias)  # type: ignore[arg-type]
