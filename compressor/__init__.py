@@ -67,6 +67,7 @@ Modules, in the order a network passes through them:
     objectives     what training minimises
     features       node values seen while training
     lessons        what is asked with a batch, and the loss of the answers
+    self_distillation  what a network asks of itself
     optimisation   optimiser, step sizes over the run, averaged weights
     pacing         how much of a run is over
     validation     which weights are best
