@@ -76,6 +76,7 @@ Modules, in the order a network passes through them:
     distillation   the training loop
     choosing       ways to plan, one tried against another
     sparsity       single weights that are zero and stay it
+    lookahead      scores after a few steps of self-distillation
     recipes        named tuples of phases
     watching       who watches a build, seconds by stage
     teaching       an architecture trained from fresh weights
