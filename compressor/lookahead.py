@@ -277,15 +277,12 @@ class Diagnosis:
     of the cross-entropy's, at theta_K over prunable weights.  ``overlap``: of what is kept with it
     and what is kept without, the share that is kept by both.
 
-    Fresh networks answer nearly alike to everything, so there is little to distil: where the first
-    is near 0 and the second near 1, these are ProsPr's scores (SNIP's without steps).  More steps
-    or a larger learning rate change that.  A toy network of 390 weights, batches of 16, 4 further
-    lessons, a fifth of the weights kept, one seed; both numbers by K and learning rate:
-
-                 0            3, 0.1       3, 0.5       10, 0.5
-        cs-kd    0.024 1.00   0.023 0.95   0.061 0.90   0.44 0.71
-        dlb      0.014 1.00   0.016 1.00   0.059 0.93   0.67 0.63
-        ps-kd    0.000 1.00   0.80  0.90   0.81  0.70   0.81 0.66
+    Fresh networks answer nearly alike to everything, so there may be little to distil: where the
+    first is near 0 and the second near 1, these are ProsPr's scores (SNIP's without steps).  Nor
+    does a small overlap alone show a say: compare it with that of two previews of other batches.
+    ResNet-18 at 32 x 32 on digits, batches of 64, 2 further lessons, a tenth of the weights kept,
+    one seed, cs-kd: without steps 0.12 and 0.92, after 3 steps 0.19 and 0.44; labels alone with
+    other batches overlap 0.48 and 0.43.
     """
 
     added_gradient: float
