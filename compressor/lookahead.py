@@ -204,7 +204,7 @@ def _own_noise(device: torch.device, seed: int) -> Iterator[None]:
     """Dropout draws the same here whatever was drawn before, and nobody notices."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng([device] if on_cuda else []):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if on_cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
