@@ -69,6 +69,7 @@ Modules, in the order a network passes through them:
     representations  how alike two networks represent a batch
     features       node values seen while training
     lessons        what is asked with a batch, and the loss of the answers
+    self_distillation  what a network asks of itself
     optimisation   optimiser, step sizes over the run, averaged weights
     pacing         how much of a run is over
     validation     which weights are best
@@ -80,6 +81,7 @@ Modules, in the order a network passes through them:
     sparsity       single weights that are zero and stay it
     cutters        what goes at one step of pruning while training
     gradual        pruning while training
+    lookahead      scores after a few steps of self-distillation
     samples        which images are looked at
     phases         the stretches of recipes, as values
     recipes        named tuples of phases

@@ -143,18 +143,32 @@ def batches(
     In order and whole without a generator; with one, shuffled (and augmented), and the last partial
     batch is left out unless it is the only one, as a batch norm of one image learns nothing.
     """
-    count = len(images)
+    for rows in rows_of_pass(len(images), size, generator):
+        labels = images.labels[rows] if images.labels is not None else None
+        yield inputs_of(images, rows, preprocessing, generator=generator, augment=augment), labels
+
+
+def rows_of_pass(count: int, size: int, generator: Generator | None) -> tuple[Tensor, ...]:
+    """Which of ``count`` images make up each batch of one pass; ``batches`` says how."""
     if generator is None:
-        rows = torch.arange(count)
-    else:
-        rows = torch.randperm(count, generator=generator)
-        rows = rows[: max(count // size * size, min(size, count))]
-    for chosen in rows.split(size):
-        pixels = images.pixels[chosen]
-        if generator is not None and augment is not None:
-            pixels = augment(pixels, generator)
-        labels = images.labels[chosen] if images.labels is not None else None
-        yield normalise(pixels, preprocessing), labels
+        return torch.arange(count).split(size)
+    shuffled = torch.randperm(count, generator=generator)
+    return shuffled[: max(count // size * size, min(size, count))].split(size)
+
+
+def inputs_of(
+    images: Images,
+    rows: Tensor,
+    preprocessing: Preprocessing,
+    *,
+    generator: Generator | None = None,
+    augment: Augmentation | None = None,
+) -> Tensor:
+    """Some of the images as a network takes them, augmented where there is a generator."""
+    pixels = images.pixels[rows]
+    if generator is not None and augment is not None:
+        pixels = augment(pixels, generator)
+    return normalise(pixels, preprocessing)
 
 
 def augmentation_for(data: ImageData) -> Augmentation:

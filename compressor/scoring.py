@@ -7,7 +7,8 @@ budgets or costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -76,20 +77,19 @@ def loss_change(name: str, make_loss: Callable[[Graph], ScoringLoss]) -> Criteri
     def criterion(graph: Graph, analysis: Analysis, batches: Batches | None = None) -> Scores:
         if batches is None:
             raise OptionError(f"the criterion {name} needs data: give --data, or use magnitude")
-        labelling = label(graph)
-        consumers = list(_consumers(labelling))
-        total = np.zeros(len(labelling.group_of))
+        slices = reading_slices(graph)
+        total = np.zeros(slices.units)
         working = graph.copy()
         tensors = working.tensors
-        wanted = {item.name: tensors[item.name].requires_grad_(True) for item, _, _ in consumers}
+        wanted = {item: tensors[item].requires_grad_(True) for item in slices.names}
         loss = make_loss(working)
         for inputs, labels in batches:
-            found = torch.autograd.grad(
+            slopes = torch.autograd.grad(
                 loss(inputs, labels), list(wanted.values()), materialize_grads=True
             )
-            slopes = dict(zip(wanted, found, strict=True))
-            total += _consumer_change(labelling, consumers, wanted, slopes)
-        return _by_group(name, analysis, labelling, total)
+            pairs = zip(wanted.items(), slopes, strict=True)
+            total += np.abs(slices.sums({item: w.detach() * slope for (item, w), slope in pairs}))
+        return slices.scores(name, analysis, total)
 
     criterion.__name__ = name
     return criterion
@@ -112,6 +112,58 @@ def score(
     return criterion(graph, analysis, batches)
 
 
+# -- slices ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Slices of trained parameters that stand for units.
+
+    ``members``: a parameter, a dimension, and for which units (by global number) it counts.
+    """
+
+    labelling: Labelling
+    members: tuple[tuple[Stored, int, NDArray[np.bool_]], ...]
+
+    @property
+    def units(self) -> int:
+        """Global numbers, 0 ("always kept") among them."""
+        return len(self.labelling.group_of)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters, each once."""
+        return tuple(dict.fromkeys(item.name for item, _, _ in self.members))
+
+    def sums(self, elements: Mapping[str, Tensor]) -> Floats:
+        """For every unit the sum of ``elements`` (by parameter) over its slices, in float64."""
+        total = np.zeros(self.units)
+        for item, dim, counted in self.members:
+            rows = self.labelling.rows(item.dims[dim])
+            assert rows is not None
+            found = _row_sums(elements[item.name].double(), dim).cpu().numpy()
+            total += counted * _per_unit(found, rows, self.units)
+        return total
+
+    def scores(self, criterion: str, analysis: Analysis, values: Floats) -> Scores:
+        """A number for every unit, group by group."""
+        return _by_group(criterion, analysis, self.labelling, values)
+
+
+def reading_slices(graph: Graph) -> Slices:
+    """The consumer side: what reads each unit; what carries it where no weight reads it."""
+    labelling = label(graph)
+    return Slices(labelling, tuple(_consumers(labelling)))
+
+
+def all_slices(graph: Graph) -> Slices:
+    """All that goes with each unit: what writes, carries and reads it."""
+    labelling = label(graph)
+    counted = np.ones(len(labelling.group_of), dtype=bool)
+    members = _members(labelling, ("writes", "carries", "reads"))
+    return Slices(labelling, tuple((item, dim, counted) for item, dim, _ in members))
+
+
 # -- members -----------------------------------------------------------------------------------
 
 
@@ -128,10 +180,7 @@ def _members(labelling: Labelling, roles: tuple[Role, ...]) -> Iterator[tuple[St
 
 
 def _consumers(labelling: Labelling) -> Iterator[tuple[Stored, int, NDArray[np.bool_]]]:
-    """What reads each unit; for units that no weight reads, what carries them.
-
-    The mask tells the units (by global number) for which this dimension counts.
-    """
+    """What reads each unit, or else carries it, and for which units it counts."""
     reading = list(_members(labelling, ("reads",)))
     read = np.zeros(len(labelling.group_of), dtype=bool)
     for item, dim, _ in reading:
@@ -143,21 +192,6 @@ def _consumers(labelling: Labelling) -> Iterator[tuple[Stored, int, NDArray[np.b
         assert rows is not None
         if not read[rows[rows > 0]].all():
             yield item, dim, ~read
-
-
-def _consumer_change(
-    labelling: Labelling,
-    consumers: list[tuple[Stored, int, NDArray[np.bool_]]],
-    weights: dict[str, Tensor],
-    slopes: dict[str, Tensor],
-) -> Floats:
-    change = np.zeros(len(labelling.group_of))
-    for item, dim, counted in consumers:
-        product = (weights[item.name].detach() * slopes[item.name]).double()
-        rows = labelling.rows(item.dims[dim])
-        assert rows is not None
-        change += counted * _per_unit(_row_sums(product, dim).cpu().numpy(), rows, len(change))
-    return np.abs(change)
 
 
 def _row_sums(tensor: Tensor, dim: int) -> Tensor:
