@@ -18,8 +18,10 @@ import torch
 from compressor.choosing import Allocation
 from compressor.costs import KeepMask, cost_table
 from compressor.errors import BudgetError
+from compressor.evaluation import device_of
 from compressor.graphs import Graph, Rows
 from compressor.planning import keep_mask, plan, plan_keeping
+from compressor.processes import agree_on, average
 from compressor.removal import (
     Cut,
     Fills,
@@ -136,7 +138,8 @@ def cut_weights(sparsity: float, scores: WeightScores = magnitudes) -> Cutter[Ma
     def cut(whole: Graph, due: float, gone: MaskedWeights | None) -> MaskedWeights:
         within = full_mask(whole) if gone is None else gone.mask
         seen = whole if gone is None else gone.zeroed(whole)
-        return MaskedWeights(mask=keep_dearest(scores(seen), 1.0 - due * sparsity, within))
+        agreed = {name: average(one, str(device_of(seen))) for name, one in scores(seen).items()}
+        return MaskedWeights(mask=keep_dearest(agreed, 1.0 - due * sparsity, within))
 
     return cut
 
@@ -285,7 +288,7 @@ def cut_units(
 
     def cut(whole: Graph, due: float, gone: U | None) -> U:
         seen = whole if gone is None else gone.zeroed(whole)
-        found = score(seen, analysis, criterion, batches)
+        found = agree_on(score(seen, analysis, criterion, batches), str(device_of(seen)))
         aim = replace(budget, sparsity=due * budget.sparsity)
         before = None if gone is None else keep_mask(analysis, gone.plan)
         return form(whole, analysis, _plan_within(analysis, found, aim, allocation, before))

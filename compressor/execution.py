@@ -15,27 +15,44 @@ from typing import Any
 import msgspec
 import torch
 
+from compressor import gradual
 from compressor.choosing import choose
+from compressor.cutters import MaskedWeights
 from compressor.data import ImageData, augmentation_for
 from compressor.densities import plan_by_density
-from compressor.distillation import Distilled, distill
+from compressor.distillation import Distilled, distill, learn
 from compressor.errors import OptionError, ProofError
 from compressor.features import stage_nodes
+from compressor.gradual import most_steps
 from compressor.graphs import Graph
 from compressor.judging import Judge, Stage
+from compressor.lookahead import (
+    Diagnosis,
+    Preview,
+    diagnose,
+    draw_preview,
+    kept_units,
+    reset_batch_norm,
+    weight_scores,
+)
 from compressor.objectives import with_features
 from compressor.pacing import Deadline, Epochs
 from compressor.phases import (
     Distill,
+    LookAhead,
     Phase,
     Prune,
+    PruneGradually,
+    PruneUnitsEarly,
     PruneWeights,
+    PruneWeightsEarly,
     ReadWidths,
     Repair,
     Retrain,
+    SelfDistill,
     lengths,
 )
-from compressor.processes import agree_on
+from compressor.processes import agree_on, average, process_count
 from compressor.proof import prove
 from compressor.refitting import choose_repair
 from compressor.removal import remove
@@ -57,6 +74,7 @@ from compressor.watching import Listener, Stopwatch
 
 Length = Deadline | Epochs | None
 Record = Mapping[str, Any]
+GUESSED_PASSES = 30  # of a training by the clock, where a loss must know how far it is
 UNTRAINED = "no training was asked for: the student is as it was cut and repaired"
 
 
@@ -264,6 +282,113 @@ def distill_student(phase: Distill, standing: Standing, site: Site, length: Leng
     return replace(after, phases=(*after.phases, training_record(found)))
 
 
+@carry_out.register
+def prune_units_early(
+    phase: PruneUnitsEarly, standing: Standing, site: Site, length: Length
+) -> Standing:
+    graph = site.placed(site.graph)
+    with site.watch.timed("plan"):
+        site.listener.stage("look ahead")
+        preview = _preview(phase.look, site)
+
+        def planned(seen: Preview) -> Plan:
+            criterion = phase.criterion(seen, phase.look.saliency)
+            scores = agree_on(score(graph, site.analysis, criterion), site.device)
+            return phase.allocation(site.analysis, scores, site.budget)
+
+        made = planned(preview)
+        note = _told(diagnose(graph, preview, lambda seen: kept_units(planned(seen))))
+    site.listener.note(note)
+    after = cut(standing, site, site.graph, made)
+    return replace(after, student=reset_batch_norm(after.student), notes=(*after.notes, note))
+
+
+@carry_out.register
+def prune_weights_early(
+    phase: PruneWeightsEarly, standing: Standing, site: Site, length: Length
+) -> Standing:
+    graph = site.placed(site.graph)
+    with site.watch.timed("plan"):
+        site.listener.stage("look ahead")
+        preview = _preview(phase.look, site)
+
+        def chosen(seen: Preview) -> WeightMask:
+            found = weight_scores(graph, seen, phase.look.saliency)
+            scores = {name: average(one.cpu(), site.device) for name, one in found.items()}
+            return keep_dearest(scores, 1 - site.budget.sparsity, full_mask(site.graph))
+
+        alive = chosen(preview)
+        note = _told(diagnose(graph, preview, chosen))
+    site.listener.note(note)
+    student = reset_batch_norm(sparse(site.graph, alive))
+    return _measured(replace(standing, mask=alive), site, "masked", student, note)
+
+
+@carry_out.register
+def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Length) -> Standing:
+    if length is None:
+        raise OptionError("--epochs 0: a student from fresh weights knows nothing; train it")
+    passes = length.count if isinstance(length, Epochs) else GUESSED_PASSES
+    alive = standing.mask
+    with site.watch.timed("training"):
+        site.listener.stage(f"{phase.name} for {length}")
+        found = learn(
+            standing.student,
+            site.data,
+            phase.make(max(1, passes // process_count())),
+            length=length,
+            optimisation=phase.settings(standing.student),
+            generator=torch.Generator().manual_seed(site.seed),
+            augment=augmentation_for(site.data),
+            device=site.device,
+            hold=hold_nothing if alive is None else partial(hold_zero, mask=alive),
+            progress=site.listener.training,
+        )
+    after = _measured(standing, site, "self-distilled", _on_cpu(found.graph), *found.notes)
+    return replace(after, phases=(*after.phases, training_record(found)))
+
+
+@carry_out.register
+def prune_gradually(
+    phase: PruneGradually, standing: Standing, site: Site, length: Length
+) -> Standing:
+    if length is None:
+        raise OptionError("--epochs 0: this recipe prunes while it trains; give it some epochs")
+    steps = most_steps(length, phase.steps)
+    teach, observed = phase.make_teach(site.graph)
+    cutter = phase.make_cutter(site.graph, site.analysis, site.budget, site.sample)
+    with site.watch.timed("training"):
+        site.listener.stage(f"{phase.name}, {steps} steps, for {length}")
+        found = gradual.prune_gradually(
+            standing.student,
+            site.data,
+            cutter,
+            teach,
+            steps=steps,
+            schedule=phase.schedule,
+            length=length,
+            judge=site.graph,
+            generator=torch.Generator().manual_seed(site.seed),
+            observed=observed,
+            optimisation=phase.settings(standing.student),
+            augment=augmentation_for(site.data),
+            device=site.device,
+            progress=site.listener.training,
+        )
+    record = {
+        "seconds": round(found.seconds, 3),
+        "epochs": round(found.epochs, 2),
+        "steps": msgspec.to_builtins(found.history),
+    }
+    if isinstance(found.gone, MaskedWeights):
+        after = replace(standing, mask={n: m.cpu() for n, m in found.gone.mask.items()})
+        after = _measured(after, site, "pruned", _on_cpu(found.graph), *found.notes)
+    else:
+        after = cut(standing, site, _on_cpu(found.whole), found.gone.plan)
+        after = replace(after, notes=(*after.notes, *found.notes))
+    return replace(after, phases=(*after.phases, record))
+
+
 # -- shared by phases ----------------------------------------------------------------------------
 
 
@@ -290,6 +415,25 @@ def _measured(standing: Standing, site: Site, name: str, student: Graph, *notes:
         student=student,
         stages=(*standing.stages, site.judge.stage(name, student)),
         notes=(*standing.notes, *notes),
+    )
+
+
+def _preview(look: LookAhead, site: Site) -> Preview:
+    return draw_preview(
+        site.data,
+        look.make(1),
+        size=min(look.size, max(2, len(site.data.train) // (look.steps + look.batches))),
+        generator=torch.Generator().manual_seed(site.seed),
+        steps=look.steps,
+        learning_rate=look.learning_rate,
+        batches=look.batches,
+    )
+
+
+def _told(found: Diagnosis) -> str:
+    return (
+        f"looking ahead, self-distillation adds a gradient {found.added_gradient:.2f} times that "
+        f"of the labels; {100 * found.overlap:.0f} % of what either would keep, both keep"
     )
 
 

@@ -14,7 +14,7 @@ best validated weights of a stretch go on, the ones right after the cut among th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 
 from compressor.acceleration import Acceleration, Clock
 from compressor.augmentation import Augmentation
-from compressor.cutters import Cutter, G, Gone
+from compressor.cutters import Cutter, G, Gone, WeightScores
 from compressor.data import ImageData
 from compressor.distillation import Distilled, Progress, ignore, learn
 from compressor.errors import OptionError
@@ -34,6 +34,7 @@ from compressor.objectives import Objective, Signals, kept_rows
 from compressor.optimisation import Course, Optimisation
 from compressor.pacing import Deadline, Epochs
 from compressor.scoring import Criterion, ScoringLoss, loss_change
+from compressor.sparsity import prunable_weights
 
 LAST_STRETCH = 0.3  # of the length, at the least, goes to the network as it will be
 
@@ -75,6 +76,17 @@ def split(length: Deadline | Epochs, steps: int) -> tuple[Deadline | Epochs, ...
             f"{100 * LAST_STRETCH:g} % of them after the last: give more epochs, or fewer steps"
         )
     return (*[Epochs(epochs)] * (steps - 1), Epochs(length.count - epochs * (steps - 1)))
+
+
+def most_steps(length: Deadline | Epochs, steps: int) -> int:
+    """As many of ``steps`` as the length has room for, at least one."""
+    for count in range(steps, 1, -1):
+        try:
+            split(length, count)
+        except OptionError:
+            continue
+        return count
+    return 1
 
 
 # -- who teaches -------------------------------------------------------------------------------
@@ -145,6 +157,31 @@ def _of_living(objective: Objective, observed: Sequence[str], gone: Gone) -> Obj
         return objective(replace(signals, student_features=cut))
 
     return of_living
+
+
+def weight_changes(
+    teacher: Graph | None,
+    objective: Objective,
+    batches: Sequence[tuple[Tensor, Tensor | None]],
+    observed: Sequence[str] = (),
+) -> WeightScores:
+    """``|weight * gradient|`` of a training objective for every prunable weight, summed over
+    batches; see ``objective_change``."""
+
+    def scores(graph: Graph) -> Mapping[str, Tensor]:
+        working = graph.copy()
+        weights = {n: w.requires_grad_(True) for n, w in prunable_weights(working).items()}
+        lessons = taught_by(teacher, objective, observed)(Graph.copy)
+        network = Observed(working, observed)
+        found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        for lesson in batches:
+            loss = lessons.loss(network, lesson)
+            slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+            for (name, weight), slope in zip(weights.items(), slopes, strict=True):
+                found[name] += (weight.detach() * slope).abs()
+        return found
+
+    return scores
 
 
 def objective_change(

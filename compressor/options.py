@@ -77,6 +77,21 @@ FeatureWeight = Annotated[
     float | None,
     typer.Option(help="of the distance on kept units in the training loss: 5; 0: logits"),
 ]
+SelfDistillation = Annotated[str | None, typer.Option(help="epsd: cs-kd, ps-kd or dlb")]
+Lookahead = Annotated[int | None, typer.Option(help="epsd: steps before scoring; 3")]
+Gradient = Annotated[str | None, typer.Option(help="epsd: first-order, or full through the steps")]
+Similarity = Annotated[
+    str | None, typer.Option(help="sdp: cross-correlation, cosine or kl to the unpruned network")
+]
+Unpruned = Annotated[str | None, typer.Option(help="sdp: the unpruned network, frozen or live")]
+Importance = Annotated[
+    str | None, typer.Option(help="sdp: what goes first, by magnitude or by the objective")
+]
+ScheduleName = Annotated[str | None, typer.Option("--schedule", help="sdp: cubic or linear")]
+PruningSteps = Annotated[int | None, typer.Option(help="sdp: 10, fewer in short runs")]
+UnitsForm = Annotated[
+    str | None, typer.Option("--units", help="sdp: masked until the end, or removed at every step")
+]
 CriterionName = Annotated[
     str | None,
     typer.Option(

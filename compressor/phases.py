@@ -11,20 +11,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from compressor.choosing import Way
+from compressor.choosing import Allocation, Way
+from compressor.cutters import Cutter
+from compressor.gradual import Schedule, Teach
 from compressor.graphs import Graph
+from compressor.lookahead import Preview, Saliency
 from compressor.objectives import Objective
 from compressor.optimisation import Optimisation
 from compressor.pacing import Deadline, Epochs
-from compressor.scoring import Criterion
+from compressor.scoring import Batch, Criterion
+from compressor.self_distillation import MakeSelfTaught
+from compressor.types import Analysis, Budget
 
 Settings = Callable[[Graph], Optimisation]
 Start = Literal["kept", "fresh"]
 Teaching = Literal["dense", "pruned"]
 # (there are labels, there is a teacher) -> what training minimises
 MakeObjective = Callable[[bool, bool], Objective]
+# the dense network -> who teaches, and the nodes that are observed
+MakeTeach = Callable[[Graph], tuple[Teach, tuple[str, ...]]]
+# (the dense network, its analysis, the budget, a sample) -> what goes at each step
+MakeCutter = Callable[[Graph, Analysis, Budget, Sequence[Batch]], Cutter[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +99,77 @@ class Distill:
     settings: Settings
 
 
-Phase = Prune | Repair | Retrain | PruneWeights | ReadWidths | Distill
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAhead:
+    """How far EPSD looks before it prunes: steps of gradient descent on the lessons of ``make`` (of
+    so many passes), then the loss on ``batches`` further lessons of ``size`` images."""
+
+    make: Callable[[int], MakeSelfTaught]
+    saliency: Saliency
+    steps: int
+    learning_rate: float
+    batches: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneUnitsEarly:
+    """Units of the fresh network that self-distillation will miss least go; the others keep their
+    initial values.  Removed and proved."""
+
+    name: str = "prune early"
+    look: LookAhead
+    criterion: Callable[[Preview, Saliency], Criterion]
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneWeightsEarly:
+    """The same for single weights, which are zero from then on."""
+
+    name: str = "prune early"
+    look: LookAhead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfDistill:
+    """Train the student by labels and by what it says itself."""
+
+    name: str = "self-distil"
+    make: Callable[[int], MakeSelfTaught]
+    epochs: int
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneGradually:
+    """Prune in ``steps`` while training: ``make_cutter`` says what goes and how it waits for the
+    end, ``make_teach`` (of the dense network) what is trained for and which nodes that looks at.
+
+    Units are removed and proved at the end; single weights stay zero.
+    """
+
+    name: str = "prune gradually"
+    steps: int
+    schedule: Schedule
+    make_cutter: MakeCutter
+    make_teach: MakeTeach
+    epochs: int
+    settings: Settings
+
+
+Phase = (
+    Prune
+    | Repair
+    | Retrain
+    | PruneWeights
+    | ReadWidths
+    | Distill
+    | PruneUnitsEarly
+    | PruneWeightsEarly
+    | SelfDistill
+    | PruneGradually
+)
 
 
 def rounds_until(sparsity: float, share: float) -> int:
@@ -105,7 +184,9 @@ def published_epochs(phase: Phase) -> int:
     """Epochs of training in the published schedule of a phase; 0 where nothing is trained."""
     if isinstance(phase, PruneWeights):
         return phase.rounds * phase.epochs
-    return phase.epochs if isinstance(phase, Retrain | Distill) else 0
+    if isinstance(phase, Retrain | Distill | SelfDistill | PruneGradually):
+        return phase.epochs
+    return 0
 
 
 def lengths(

@@ -7,15 +7,29 @@ files or clocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from compressor.choosing import Way
 from compressor.criteria import activation, random_order, reconstruction
+from compressor.cutters import Cutter, cut_units, cut_weights, masked_units, removed_units
 from compressor.distillation import default_objective
 from compressor.errors import OptionError
+from compressor.features import representation_node
+from compressor.gradual import (
+    Schedule,
+    Teach,
+    cubic,
+    linear,
+    objective_change,
+    taught_by_another,
+    taught_by_itself,
+    weight_changes,
+)
+from compressor.graphs import Graph
+from compressor.lookahead import Saliency, first_order, full, unit_changes
 from compressor.objectives import Objective, logit_objective
 from compressor.optimisation import (
     FRESH_NORMED,
@@ -29,12 +43,19 @@ from compressor.optimisation import (
 )
 from compressor.phases import (
     Distill,
+    LookAhead,
+    MakeCutter,
+    MakeTeach,
     Phase,
     Prune,
+    PruneGradually,
+    PruneUnitsEarly,
     PruneWeights,
+    PruneWeightsEarly,
     ReadWidths,
     Repair,
     Retrain,
+    SelfDistill,
     Settings,
     Start,
     Teaching,
@@ -42,8 +63,16 @@ from compressor.phases import (
     rounds_until,
 )
 from compressor.planning import plan, plan_by_error, plan_uniform
-from compressor.scoring import Criterion, answer_objective, magnitude, taylor
+from compressor.representations import (
+    cosine_distance,
+    cross_correlation_loss,
+    divergence_objective,
+    representation_objective,
+)
+from compressor.scoring import Batch, Criterion, answer_objective, magnitude, taylor
+from compressor.self_distillation import SELF_DISTILLATIONS
 from compressor.sensitivity import measured
+from compressor.types import Analysis, Budget
 
 # ResNet-56 with 70 % of the parameters gone, 78 steps from a refitted start, one seed: validation
 # loss 0.360 with logits alone, 0.349 with weight 1, 0.342 with weight 5; 7 % slower.
@@ -232,6 +261,236 @@ def prune_then_distill_as_published(
     )
 
 
+# -- EPSD ------------------------------------------------------------------------------------------
+
+CHEN = "Chen et al., EPSD: Early Pruning with Self-Distillation, AAAI 2024"
+EARLY_BATCHES, EARLY_SIZE = 4, 256
+# Epochs of the published code of each self-distillation.
+SELF_TAUGHT_EPOCHS = {"cs-kd": 200, "ps-kd": 300, "dlb": 240}
+
+
+def early_settings() -> Settings:
+    """SGD of ProsPr's final training: 0.1, a tenth of it at a half and at three quarters."""
+    settings = Optimisation(
+        learning_rate=0.1,
+        course=drops((0.5, 0.75), 0.1),
+        clip_norm=math.inf,
+        make_optimiser=nesterov_sgd(weight_decay=5e-4),
+    )
+    return partial(fitting_settings, normed=settings, plain=FRESH_PLAIN)
+
+
+def _look_ahead(self_distillation: str, steps: int, gradient: str) -> LookAhead:
+    if steps < 0:
+        raise OptionError(f"--lookahead {steps}: give 0 or more steps")
+    return LookAhead(
+        make=_one_of("--self-distillation", self_distillation, SELF_DISTILLATIONS),
+        saliency=_one_of("--gradient", gradient, SALIENCIES),
+        steps=steps,
+        learning_rate=0.1,
+        batches=EARLY_BATCHES,
+        size=EARLY_SIZE,
+    )
+
+
+def epsd(
+    self_distillation: str = "cs-kd", lookahead: int = 3, gradient: str = "first-order"
+) -> Recipe:
+    """Structured adaptation: units of the fresh network go by the self-distillation loss after a
+    look ahead; what is left distils itself."""
+    look = _look_ahead(self_distillation, lookahead, gradient)
+    return Recipe(
+        name="epsd",
+        form="structured",
+        citation=f"structured adaptation of {CHEN}",
+        phases=(
+            PruneUnitsEarly(look=look, criterion=unit_changes, allocation=plan),
+            SelfDistill(
+                make=look.make,
+                epochs=SELF_TAUGHT_EPOCHS[self_distillation],
+                settings=fresh_settings,
+            ),
+        ),
+        choices=_early_choices(self_distillation, lookahead, gradient),
+        trained_teacher=False,
+    )
+
+
+def epsd_as_published(
+    self_distillation: str = "cs-kd", lookahead: int = 3, gradient: str = "first-order"
+) -> Recipe:
+    """Single weights, as in the paper.  How far it looks ahead, and at what learning rate, is not
+    known: 3 steps at 0.1 are ProsPr's."""
+    look = _look_ahead(self_distillation, lookahead, gradient)
+    return Recipe(
+        name="epsd",
+        form="faithful",
+        citation=f"{CHEN}; what its summaries leave open as in ProsPr (Alizadeh et al., ICLR 2022)",
+        phases=(
+            PruneWeightsEarly(look=look),
+            SelfDistill(
+                make=look.make,
+                epochs=SELF_TAUGHT_EPOCHS[self_distillation],
+                settings=early_settings(),
+            ),
+        ),
+        choices=_early_choices(self_distillation, lookahead, gradient),
+        trained_teacher=False,
+    )
+
+
+def _early_choices(self_distillation: str, steps: int, gradient: str) -> dict[str, str | int]:
+    return {
+        "self_distillation": self_distillation,
+        "lookahead": steps,
+        "gradient": gradient,
+    }
+
+
+SALIENCIES: Mapping[str, Saliency] = {"first-order": first_order, "full": full}
+
+
+# -- SDP -------------------------------------------------------------------------------------------
+
+ONEILL = (
+    "O'Neill et al., Deep Neural Compression Via Concurrent Pruning and Self-Distillation, "
+    "arXiv 2109.15014, 2021"
+)
+PRUNING_STEPS, GRADUAL_EPOCHS = 10, 20  # ours: the paper's are not known
+SIMILARITIES: Mapping[str, Callable[[], Objective]] = {
+    "cross-correlation": lambda: representation_objective(cross_correlation_loss),
+    "cosine": lambda: representation_objective(cosine_distance),
+    "kl": divergence_objective,
+}
+SCHEDULES: Mapping[str, Schedule] = {"cubic": cubic, "linear": linear}
+UNPRUNED = ("frozen", "live")
+IMPORTANCES = ("magnitude", "objective")
+FORMS: Mapping[str, Any] = {"masked": masked_units, "removed": removed_units}
+
+
+def _observed(graph: Graph, similarity: str) -> tuple[str, ...]:
+    return () if similarity == "kl" else (representation_node(graph),)
+
+
+def _make_teach(similarity: str, unpruned: str) -> MakeTeach:
+    objective = _one_of("--similarity", similarity, SIMILARITIES)
+    live = _one_of("--unpruned", unpruned, {name: name == "live" for name in UNPRUNED})
+
+    def make(dense: Graph) -> tuple[Teach, tuple[str, ...]]:
+        observed = _observed(dense, similarity)
+        if live:
+            return taught_by_itself(objective(), observed), observed
+        return taught_by_another(dense, objective(), observed), observed
+
+    return make
+
+
+def _weight_cutter(similarity: str, importance: str) -> MakeCutter:
+    def make(
+        dense: Graph, analysis: Analysis, budget: Budget, sample: Sequence[Batch]
+    ) -> Cutter[Any]:
+        if importance == "magnitude":
+            return cut_weights(budget.sparsity)
+        objective = SIMILARITIES[similarity]()
+        changes = weight_changes(dense, objective, sample, _observed(dense, similarity))
+        return cut_weights(budget.sparsity, changes)
+
+    return make
+
+
+def _unit_cutter(similarity: str, importance: str, units: str) -> MakeCutter:
+    form = _one_of("--units", units, FORMS)
+
+    def make(
+        dense: Graph, analysis: Analysis, budget: Budget, sample: Sequence[Batch]
+    ) -> Cutter[Any]:
+        if importance == "magnitude":
+            return cut_units(analysis, budget, form)
+        objective = SIMILARITIES[similarity]()
+        criterion = objective_change(dense, objective, _observed(dense, similarity))
+        return cut_units(analysis, budget, form, criterion=criterion, batches=sample)
+
+    return make
+
+
+def sdp(
+    similarity: str = "cross-correlation",
+    *,
+    unpruned: str = "frozen",
+    importance: str = "magnitude",
+    schedule: str = "cubic",
+    steps: int = PRUNING_STEPS,
+    units: str = "masked",
+) -> Recipe:
+    """Structured adaptation: units go little by little while the network is held to what the
+    unpruned one represents."""
+    _one_of("--importance", importance, {name: name for name in IMPORTANCES})
+    return Recipe(
+        name="sdp",
+        form="structured",
+        citation=f"structured adaptation of {ONEILL}",
+        phases=(
+            PruneGradually(
+                steps=_at_least_one(steps),
+                schedule=_one_of("--schedule", schedule, SCHEDULES),
+                make_cutter=_unit_cutter(similarity, importance, units),
+                make_teach=_make_teach(similarity, unpruned),
+                epochs=GRADUAL_EPOCHS,
+                settings=repaired_settings,
+            ),
+        ),
+        choices=_gradual_choices(similarity, unpruned, importance, schedule, steps)
+        | {"units": units},
+    )
+
+
+def sdp_as_published(
+    similarity: str = "cross-correlation",
+    *,
+    unpruned: str = "frozen",
+    importance: str = "magnitude",
+    schedule: str = "cubic",
+    steps: int = PRUNING_STEPS,
+) -> Recipe:
+    """Single weights, as in the paper.  Its schedule, weights of the losses and optimiser are not
+    known: these are ours."""
+    _one_of("--importance", importance, {name: name for name in IMPORTANCES})
+    return Recipe(
+        name="sdp",
+        form="faithful",
+        citation=f"{ONEILL}; schedule and settings, which its summaries leave open, are ours",
+        phases=(
+            PruneGradually(
+                steps=_at_least_one(steps),
+                schedule=_one_of("--schedule", schedule, SCHEDULES),
+                make_cutter=_weight_cutter(similarity, importance),
+                make_teach=_make_teach(similarity, unpruned),
+                epochs=GRADUAL_EPOCHS,
+                settings=repaired_settings,
+            ),
+        ),
+        choices=_gradual_choices(similarity, unpruned, importance, schedule, steps),
+    )
+
+
+def _gradual_choices(
+    similarity: str, unpruned: str, importance: str, schedule: str, steps: int
+) -> dict[str, str | int]:
+    return {
+        "similarity": similarity,
+        "unpruned": unpruned,
+        "importance": importance,
+        "schedule": schedule,
+        "pruning_steps": steps,
+    }
+
+
+def _at_least_one(steps: int) -> int:
+    if steps < 1:
+        raise OptionError(f"--pruning-steps {steps}: give at least 1")
+    return steps
+
+
 # -- by name ---------------------------------------------------------------------------------------
 
 
@@ -244,6 +503,18 @@ class Wishes:
     feature_weight: float | None = None
     student: str | None = None
     distill_from: str | None = None
+    self_distillation: str | None = None
+    lookahead: int | None = None
+    gradient: str | None = None
+    similarity: str | None = None
+    unpruned: str | None = None
+    importance: str | None = None
+    schedule: str | None = None
+    pruning_steps: int | None = None
+    units: str | None = None
+
+
+MakeRecipe = Callable[[float, Wishes], Recipe]
 
 
 def find_recipe(name: str, form: str, sparsity: float, wishes: Wishes) -> Recipe:
@@ -284,10 +555,40 @@ def _faithful_ptd(sparsity: float, wishes: Wishes) -> Recipe:
     )
 
 
+def _early(make: Callable[[str, int, str], Recipe]) -> MakeRecipe:
+    return lambda sparsity, wishes: make(
+        wishes.self_distillation or "cs-kd",
+        3 if wishes.lookahead is None else wishes.lookahead,
+        wishes.gradient or "first-order",
+    )
+
+
+def _structured_sdp(sparsity: float, wishes: Wishes) -> Recipe:
+    return sdp(
+        wishes.similarity or "cross-correlation",
+        unpruned=wishes.unpruned or "frozen",
+        importance=wishes.importance or "magnitude",
+        schedule=wishes.schedule or "cubic",
+        steps=PRUNING_STEPS if wishes.pruning_steps is None else wishes.pruning_steps,
+        units=wishes.units or "masked",
+    )
+
+
+def _faithful_sdp(sparsity: float, wishes: Wishes) -> Recipe:
+    return sdp_as_published(
+        wishes.similarity or "cross-correlation",
+        unpruned=wishes.unpruned or "frozen",
+        importance=wishes.importance or "magnitude",
+        schedule=wishes.schedule or "cubic",
+        steps=PRUNING_STEPS if wishes.pruning_steps is None else wishes.pruning_steps,
+    )
+
+
 STARTS: Mapping[str, Start] = {"inherit": "kept", "fresh": "fresh"}
 TEACHINGS: Mapping[str, Teaching] = {"dense": "dense", "pruned": "pruned"}
 
-MakeRecipe = Callable[[float, Wishes], Recipe]
+_EARLY = frozenset({"self_distillation", "lookahead", "gradient"})
+_GRADUAL = frozenset({"similarity", "unpruned", "importance", "schedule", "pruning_steps"})
 # Recipe -> form -> how it is made, and the wishes it understands.
 RECIPES: Mapping[str, Mapping[str, tuple[MakeRecipe, frozenset[str]]]] = {
     "prune-then-distill": {
@@ -296,6 +597,14 @@ RECIPES: Mapping[str, Mapping[str, tuple[MakeRecipe, frozenset[str]]]] = {
             frozenset({"criterion", "allocation", "feature_weight", "student", "distill_from"}),
         ),
         "faithful": (_faithful_ptd, frozenset({"student", "distill_from"})),
+    },
+    "epsd": {
+        "structured": (_early(epsd), _EARLY),
+        "faithful": (_early(epsd_as_published), _EARLY),
+    },
+    "sdp": {
+        "structured": (_structured_sdp, _GRADUAL | {"units"}),
+        "faithful": (_faithful_sdp, _GRADUAL),
     },
 }
 

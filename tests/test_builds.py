@@ -68,6 +68,13 @@ CASES = [
         Wishes(criterion="magnitude", allocation="uniform", student="fresh", distill_from="pruned"),
     ),
     Case(PTD, "faithful"),
+    Case("epsd", "structured"),
+    Case("epsd", "structured", Wishes(self_distillation="dlb", lookahead=0)),
+    Case("epsd", "faithful", Wishes(self_distillation="ps-kd", gradient="full")),
+    Case("sdp", "structured"),
+    Case("sdp", "structured", Wishes(similarity="kl", units="removed", importance="objective")),
+    Case("sdp", "faithful", Wishes(similarity="cosine", unpruned="live", schedule="linear")),
+    Case("sdp", "faithful", Wishes(importance="objective")),
 ]
 
 
