@@ -84,6 +84,7 @@ Modules, in the order a network passes through them:
     lookahead      scores after a few steps of self-distillation
     samples        which images are looked at
     phases         the stretches of recipes, as values
+    ways           ways to choose units, by name
     recipes        named tuples of phases
     watching       who watches a build, seconds by stage
     teaching       an architecture trained from fresh weights

@@ -134,7 +134,7 @@ def build(
     from compressor import building
     from compressor.console import Console
     from compressor.processes import is_first
-    from compressor.recipes import Wishes, find_recipe
+    from compressor.recipes.wishes import Wishes, find_recipe
     from compressor.watching import Stopwatch
 
     if precision != "fp32":
@@ -273,7 +273,7 @@ def plan(
     from compressor.console import Console
     from compressor.execution import first_plan
     from compressor.preparing import prepare
-    from compressor.recipes import Wishes, find_recipe
+    from compressor.recipes.wishes import Wishes, find_recipe
     from compressor.watching import Silent, Stopwatch
 
     wishes = Wishes(criterion=criterion, allocation=allocation)

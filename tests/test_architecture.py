@@ -37,7 +37,7 @@ ROWS = (
         "compressor.densities",
     ),
     ("compressor",),  # the stages: all that is not named in another row
-    ("compressor.phases", "compressor.recipes"),
+    ("compressor.phases", "compressor.recipes", "compressor.recipes.wishes"),
     (
         "compressor.execution",
         "compressor.standings",

@@ -16,7 +16,8 @@ from compressor import building
 from compressor.errors import OptionError
 from compressor.loading import Teacher, load, untrained
 from compressor.pacing import Epochs
-from compressor.recipes import Recipe, Wishes, find_recipe
+from compressor.recipes import Recipe
+from compressor.recipes.wishes import Wishes, find_recipe
 from compressor.types import Budget
 
 NETWORK = """

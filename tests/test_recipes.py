@@ -7,8 +7,10 @@ import pytest
 from compressor.errors import OptionError
 from compressor.phases import Distill, Prune, Repair
 from compressor.planning import plan_uniform
-from compressor.recipes import Wishes, find_recipe, find_ways, prune_then_distill
+from compressor.recipes import prune_then_distill
+from compressor.recipes.wishes import Wishes, find_recipe
 from compressor.scoring import magnitude
+from compressor.ways import find_ways
 
 PTD = "prune-then-distill"
 

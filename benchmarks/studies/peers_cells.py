@@ -29,13 +29,13 @@ from compressor.loading import capture_teacher
 from compressor.optimisation import REPAIRED_NORMED, REPAIRED_PLAIN, fitting_settings
 from compressor.pacing import Epochs
 from compressor.proof import prove
-from compressor.recipes import AUTO, find_ways
 from compressor.refitting import choose_repair, reestimate_batch_norm
 from compressor.removal import remove
 from compressor.samples import sample_of
 from compressor.scoring import Batch
 from compressor.types import Analysis, Budget, Plan
 from compressor.watching import Stopwatch
+from compressor.ways import AUTO, find_ways
 
 SOURCES = sources_of_compressor()  # when they were imported, whatever becomes of the files
 SAME = 1e-4  # of two forms of one network, relative where answers exceed one

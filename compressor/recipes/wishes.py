@@ -1,0 +1,137 @@
+"""Wishes: what was asked for by name becomes a recipe.
+
+Comes in: names of the command line.  Goes out: a ``Recipe``.  Knows nothing of how phases are
+carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+from compressor.errors import OptionError
+from compressor.phases import Start, Teaching
+from compressor.recipes.epsd import epsd, epsd_as_published
+from compressor.recipes.prune_then_distill import (
+    FEATURE_WEIGHT,
+    prune_then_distill,
+    prune_then_distill_as_published,
+)
+from compressor.recipes.sdp import PRUNING_STEPS, sdp, sdp_as_published
+from compressor.recipes.values import Recipe, one_of
+from compressor.ways import AUTO, find_ways
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What was asked for by name; None: the recipe's own."""
+
+    criterion: str | None = None
+    allocation: str | None = None
+    feature_weight: float | None = None
+    student: str | None = None
+    distill_from: str | None = None
+    self_distillation: str | None = None
+    lookahead: int | None = None
+    gradient: str | None = None
+    similarity: str | None = None
+    unpruned: str | None = None
+    importance: str | None = None
+    schedule: str | None = None
+    pruning_steps: int | None = None
+    units: str | None = None
+
+
+MakeRecipe = Callable[[float, Wishes], Recipe]
+
+
+def find_recipe(name: str, form: str, sparsity: float, wishes: Wishes) -> Recipe:
+    """A recipe by the names of the command line.
+
+    Raises OptionError for an unknown name, and for a wish that the recipe has no use for.
+    """
+    if name not in RECIPES:
+        raise OptionError(f"--recipe {name}: not one of {', '.join(sorted(RECIPES))}")
+    if form not in RECIPES[name]:
+        raise OptionError(f"--form {form}: not one of {', '.join(RECIPES[name])}")
+    make, understood = RECIPES[name][form]
+    for wish in fields(Wishes):
+        if getattr(wishes, wish.name) is not None and wish.name not in understood:
+            raise OptionError(
+                f"--{wish.name.replace('_', '-')} is no choice of {name} in its {form} form"
+            )
+    return make(sparsity, wishes)
+
+
+def _structured_ptd(sparsity: float, wishes: Wishes) -> Recipe:
+    weight = FEATURE_WEIGHT if wishes.feature_weight is None else wishes.feature_weight
+    if not weight >= 0:
+        raise OptionError(f"--feature-weight {weight:g}: give 0 or more")
+    return prune_then_distill(
+        find_ways(wishes.criterion or AUTO, wishes.allocation),
+        weight,
+        start=one_of("--student", wishes.student or "inherit", STARTS),
+        teacher=one_of("--distill-from", wishes.distill_from or "dense", TEACHINGS),
+    )
+
+
+def _faithful_ptd(sparsity: float, wishes: Wishes) -> Recipe:
+    return prune_then_distill_as_published(
+        sparsity,
+        start=one_of("--student", wishes.student or "fresh", STARTS),
+        teacher=one_of("--distill-from", wishes.distill_from or "pruned", TEACHINGS),
+    )
+
+
+def _early(make: Callable[[str, int, str], Recipe]) -> MakeRecipe:
+    return lambda sparsity, wishes: make(
+        wishes.self_distillation or "cs-kd",
+        3 if wishes.lookahead is None else wishes.lookahead,
+        wishes.gradient or "first-order",
+    )
+
+
+def _structured_sdp(sparsity: float, wishes: Wishes) -> Recipe:
+    return sdp(
+        wishes.similarity or "cross-correlation",
+        unpruned=wishes.unpruned or "frozen",
+        importance=wishes.importance or "magnitude",
+        schedule=wishes.schedule or "cubic",
+        steps=PRUNING_STEPS if wishes.pruning_steps is None else wishes.pruning_steps,
+        units=wishes.units or "masked",
+    )
+
+
+def _faithful_sdp(sparsity: float, wishes: Wishes) -> Recipe:
+    return sdp_as_published(
+        wishes.similarity or "cross-correlation",
+        unpruned=wishes.unpruned or "frozen",
+        importance=wishes.importance or "magnitude",
+        schedule=wishes.schedule or "cubic",
+        steps=PRUNING_STEPS if wishes.pruning_steps is None else wishes.pruning_steps,
+    )
+
+
+STARTS: Mapping[str, Start] = {"inherit": "kept", "fresh": "fresh"}
+TEACHINGS: Mapping[str, Teaching] = {"dense": "dense", "pruned": "pruned"}
+
+_EARLY = frozenset({"self_distillation", "lookahead", "gradient"})
+_GRADUAL = frozenset({"similarity", "unpruned", "importance", "schedule", "pruning_steps"})
+# Recipe -> form -> how it is made, and the wishes it understands.
+RECIPES: Mapping[str, Mapping[str, tuple[MakeRecipe, frozenset[str]]]] = {
+    "prune-then-distill": {
+        "structured": (
+            _structured_ptd,
+            frozenset({"criterion", "allocation", "feature_weight", "student", "distill_from"}),
+        ),
+        "faithful": (_faithful_ptd, frozenset({"student", "distill_from"})),
+    },
+    "epsd": {
+        "structured": (_early(epsd), _EARLY),
+        "faithful": (_early(epsd_as_published), _EARLY),
+    },
+    "sdp": {
+        "structured": (_structured_sdp, _GRADUAL | {"units"}),
+        "faithful": (_faithful_sdp, _GRADUAL),
+    },
+}

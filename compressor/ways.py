@@ -1,0 +1,53 @@
+"""Ways to choose units, by the names of the command line.
+
+Comes in: names.  Goes out: ``Way``s, which are functions: a criterion inside groups, an allocation
+over them.  Knows nothing of recipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compressor.choosing import Way
+from compressor.criteria import activation, random_order, reconstruction
+from compressor.errors import OptionError
+from compressor.planning import plan, plan_by_error, plan_uniform
+from compressor.scoring import Criterion, answer_objective, magnitude, taylor
+from compressor.sensitivity import measured
+
+CRITERIA: dict[str, Criterion] = {
+    "reconstruction": reconstruction,
+    "taylor": taylor(answer_objective),
+    "activation": activation,
+    "magnitude": magnitude,
+    "random": random_order(seed=0),
+}
+ALLOCATIONS: dict[str, Callable[[str, Criterion], Way]] = {
+    "measured": lambda name, found: Way(
+        name=f"{name}, measured", criterion=measured(found), allocation=plan_by_error
+    ),
+    "global": lambda name, found: Way(
+        name=f"{name}, one ranking", criterion=found, allocation=plan
+    ),
+    "uniform": lambda name, found: Way(
+        name=f"{name}, the same share everywhere", criterion=found, allocation=plan_uniform
+    ),
+}
+AUTO = "auto"
+TRIED = (("reconstruction", "measured"), ("taylor", "global"), ("magnitude", "uniform"))
+
+
+def find_ways(criterion: str, allocation: str | None) -> tuple[Way, ...]:
+    """Ways by the names of the command line; "auto" is several.
+
+    Raises OptionError for an unknown name.
+    """
+    if criterion != AUTO and criterion not in CRITERIA:
+        raise OptionError(f"--criterion {criterion}: not one of {AUTO}, {', '.join(CRITERIA)}")
+    if allocation is not None and allocation not in ALLOCATIONS:
+        raise OptionError(f"--allocation {allocation}: not one of {', '.join(ALLOCATIONS)}")
+    if criterion == AUTO:
+        names = [(name, allocation or its) for name, its in TRIED]
+    else:
+        names = [(criterion, allocation or "measured")]
+    return tuple(ALLOCATIONS[its](name, CRITERIA[name]) for name, its in names)
