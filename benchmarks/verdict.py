@@ -37,6 +37,8 @@ def headline_row(report: Report) -> Mapping[str, Any] | None:
 
 
 def describe_size(report: Report) -> str:
+    if report["budget"]["of"] == "weights":
+        return f"{share(report['budget']['achieved'])} of the weights zero"
     before, after = report["teacher"]["parameters"], report["student"]["parameters"]
     if not before or not after or before <= after:
         return "no fewer parameters"
@@ -47,7 +49,7 @@ def describe_size(report: Report) -> str:
 def describe_speed(report: Report) -> str:
     row = headline_row(report)
     if row is None:
-        return "speed not measured"
+        return "no speed-up claimed" if report.get("proof") is None else "speed not measured"
     place = f"at batch {row['batch']} in {runtime(row)}"
     if row["verdict"] == "invalid" or not row.get("interval"):
         return f"no valid speed {place}"
@@ -110,8 +112,8 @@ def caveats(report: Report) -> tuple[str, ...]:
     data = report.get("data") or {}
     if not teacher.get("trained", True):
         found.append(
-            "The teacher is untrained: sizes and speed are real, "
-            "accuracy and agreement mean nothing."
+            "The dense network was not trained: sizes and speed compare, there is no accuracy of "
+            "its own to compare with."
         )
     if not student.get("metrics"):
         said = "Accuracy is unknown: no labelled images were given."

@@ -163,7 +163,8 @@ def first_plan(
     """What a recipe's first phase removes.  Raises OptionError where only training can tell."""
     if not isinstance(phase, Prune):
         raise OptionError(
-            "the widths of this recipe are known only when its first phase has trained; build it"
+            "only prune-then-distill in its structured form can be planned beforehand; other "
+            "recipes find out what goes while they build"
         )
     return choose(graph, analysis, budget, phase.ways, sample).plan
 

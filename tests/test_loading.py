@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from compressor import loading
 from compressor.cards import Accuracy, Card, card_path, encode_card
 from compressor.errors import ArchitectureError, LoadError, OptionError
 from compressor.files import sha256
-from compressor.loading import load, untrained
+from compressor.loading import capture_teacher, fresh_start, load, untrained
 from compressor.preprocessing import IMAGENET_MEAN
 from compressor.types import Preprocessing
 
@@ -251,3 +252,19 @@ def test_published_cifar_weights_load() -> None:
     code = Path(folder).parent / "models" / "cifar_resnet.py"
     teacher = load(weights, f"{code}:resnet56", data_size=(32, 32))
     assert teacher.example_inputs[0].shape == (2, 3, 32, 32)
+
+
+def test_a_fresh_start_has_the_code_s_own_values_and_the_program_s_structure() -> None:
+    teacher = untrained("torchvision:resnet18", classes=10, seed=0, image_size=32)
+    graph = capture_teacher(teacher)
+    first, again, other = (fresh_start(teacher, graph, seed) for seed in (1, 1, 2))
+    assert first.fingerprint == graph.fingerprint
+    weights = [one.tensors["conv1.weight"] for one in (graph, first, again, other)]
+    assert torch.equal(weights[1], weights[2])
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[3])
+    torch.manual_seed(1)
+    assert teacher.factory is not None
+    assert torch.equal(weights[1], teacher.factory().state_dict()["conv1.weight"])
+    with pytest.raises(OptionError, match="fresh start needs the network's own code"):
+        fresh_start(replace(teacher, factory=None), graph, 0)

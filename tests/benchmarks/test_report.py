@@ -152,7 +152,7 @@ def test_unknown_accuracy_is_stated(run: RunData) -> None:
     )
     said = text(render(unknown))
     assert "Accuracy is unknown" in said
-    assert "teacher is untrained" in said
+    assert "dense network was not trained" in said
 
 
 def test_agreement_may_be_unknown_too(run: RunData) -> None:
