@@ -160,7 +160,7 @@ class Ground:
     def taken(self, arm: str) -> tuple[Graph, WeightMask]:
         """A teacher that was kept, and its living weights."""
         path = network_file(self.bench.folder, self.settings, self.seed, arm)
-        values: dict[str, Any] = torch.load(path, weights_only=True)
+        values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         graph = self.bench.graph.copy()
         with torch.no_grad():
             for name, tensor in graph.tensors.items():

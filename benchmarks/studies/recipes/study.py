@@ -88,16 +88,17 @@ def fill_minutes(plan: Study, minutes: float) -> Study:
 
 
 def _due(plan: Study, seed: int, arm: Arm) -> bool:
-    known = read(cell_file(plan.folder, plan.settings, seed, arm.name), Cell, plan.settings.key)
-    if known is None or known.failed:
+    """Whether a cell is to be run: it is not there, or a teacher's values are gone too early."""
+    if not _known(plan, seed, arm):
         return True
     if not arm.teacher or network_file(plan.folder, plan.settings, seed, arm.name).is_file():
         return False
-    return any(  # its values are gone, and there are students yet to be taught
-        read(cell_file(plan.folder, plan.settings, seed, other.name), Cell, plan.settings.key)
-        is None
-        for other in plan.recipe.arms
-    )
+    return not all(_known(plan, seed, other) for other in plan.recipe.arms)
+
+
+def _known(plan: Study, seed: int, arm: Arm) -> bool:
+    cell = read(cell_file(plan.folder, plan.settings, seed, arm.name), Cell, plan.settings.key)
+    return cell is not None and not cell.failed
 
 
 def _attempt(bench: Callable[[], Bench], seed: int, arm: Arm, settings: Settings) -> Cell:

@@ -111,6 +111,23 @@ def test_a_cell_that_fails_says_why_and_is_tried_again(
     assert study(replace(plan, seeds=0)) == ()
 
 
+def test_a_teacher_is_made_again_where_students_miss_its_values(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = tuple(arm for arm in RECIPES["sdp"].arms if arm.name in ("dense", "ce", "one-shot"))
+    monkeypatch.setattr(studies, "RECIPES", {"sdp": replace(RECIPES["sdp"], arms=arms)})
+    plan = plan_of("sdp", data, tmp_path)
+    first = study(plan)
+    network_file(tmp_path, plan.settings, 0, "dense").unlink()
+    capsys.readouterr()
+    assert study(plan) == first  # no student is left to teach
+    cell_file(tmp_path, plan.settings, 0, "ce").unlink()
+    again = study(plan)
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0].split()[-1] for line in told] == ["dense", "ce"]
+    assert [cell.stages for cell in again] == [cell.stages for cell in first]  # the same weights
+
+
 def test_other_settings_are_another_study(data: Path, tmp_path: Path) -> None:
     plan = plan_of("epsd", data, tmp_path)
     other = msgspec.structs.replace(plan.settings, epochs=2)
