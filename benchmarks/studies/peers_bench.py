@@ -15,13 +15,12 @@ import numpy as np
 import torch
 
 from benchmarks.comparison import compare
+from benchmarks.studies.answers import Answers, answers_of
 from benchmarks.studies.peers_records import (
-    Answers,
     Latency,
     Network,
     Settings,
     TeacherRecord,
-    answers_of,
     key_of,
 )
 from benchmarks.workloads import Workload

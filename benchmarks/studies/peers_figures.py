@@ -1,22 +1,19 @@
 """Paired differences of students, from the test images they have right.
 
-Comes in: records of a study.  Goes out: numbers with intervals, and words for them.  Every seed's
-two students answer the same images, so a difference is a mean over images and seeds of +1, 0 or -1;
-its interval resamples both, the images drawn alike for all seeds.  Knows nothing of torch or pages.
+Comes in: records of a study.  Goes out: numbers with intervals.  Knows nothing of torch or pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.statistics import CONFIDENCE, RESAMPLES, Interval
+from benchmarks.studies.answers import Difference, difference
 from benchmarks.studies.peers_records import (
     STAGES,
     Arm,
-    Bools,
     Cell,
     Network,
     Pair,
@@ -35,19 +32,6 @@ class Results:
     teachers: tuple[TeacherRecord, ...]
     cells: tuple[Cell, ...]
     pairs: tuple[Pair, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """First minus second, as a share of the images."""
-
-    value: float
-    interval: Interval
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the interval leaves out 0; else 0."""
-        return int(self.interval[0] > 0) - int(self.interval[1] < 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,22 +63,6 @@ class Comparison:
         """1 where our student is measurably faster with every seed, -1 where theirs is; else 0."""
         verdicts = {pair.latency.verdict for pair in self.latency}
         return int(verdicts == {"faster"}) - int(verdicts == {"slower"})
-
-
-def difference(first: Sequence[Bools], second: Sequence[Bools], *, seed: int = 0) -> Difference:
-    """Of answers to the same images: one array of each per seed, in the same order of seeds."""
-    apart = np.stack([a.astype(int) - b for a, b in zip(first, second, strict=True)])
-    seeds, images = apart.shape
-    # images that all seeds answer alike are drawn as one kind: the same draws, far fewer numbers
-    kinds, counts = np.unique(apart, axis=1, return_counts=True)
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(images, counts / images, size=RESAMPLES)
-    by_seed = drawn @ kinds.T / images  # (resamples, seeds)
-    chosen = generator.integers(seeds, size=(RESAMPLES, seeds))
-    means = np.take_along_axis(by_seed, chosen, axis=1).mean(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Difference(value=float(apart.mean()), interval=(float(low), float(high)))
 
 
 def whole(results: Results, network: Network, sparsity: float, arm: Arm) -> tuple[Cell, ...]:

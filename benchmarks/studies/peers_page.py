@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.formatting import seconds, share, significant
+from benchmarks.studies.answers import Difference
+from benchmarks.studies.parts import put_part, table
 from benchmarks.studies.peers_figures import (
     Comparison,
-    Difference,
     Results,
     comparisons,
     sparsities,
@@ -27,8 +28,7 @@ from benchmarks.studies.peers_records import STAGES, Arm, Cell, Network, Teacher
 from benchmarks.studies.peers_words import setting
 from compressor.files import write_bytes
 
-BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
-TITLE = "# Studies\n"
+PART = "peers"
 PICTURE = "studies-peers.svg"
 STAGE_WORDS = {"cut": "as cut", "repaired": "after repair", "trained": "after training"}
 
@@ -38,15 +38,7 @@ def write_page(results: Results, page: Path, command: str, facts: dict[str, Any]
     compared = tuple(comparisons(results))
     if compared:
         write_bytes(page.with_name(PICTURE), picture(compared).encode())
-    part = f"{BEGIN}\n{render(results, compared, command, facts)}\n{END}\n"
-    old = page.read_text(encoding="utf-8") if page.is_file() else TITLE + "\n"
-    before, begin, rest = old.partition(BEGIN)
-    if begin:
-        _, _, after = rest.partition(END + "\n")
-        text = before + part + after
-    else:
-        text = old.rstrip("\n") + "\n\n" + part
-    write_bytes(page, text.encode())
+    put_part(page, PART, render(results, compared, command, facts))
 
 
 def render(
@@ -107,14 +99,9 @@ def _sentence(one: Comparison) -> str:
 def _ahead(found: Difference, one: Comparison) -> str:
     theirs = "torch-pruning" if not one.second.refits else "the refitted cut of torch-pruning"
     if found.sign == 0:
-        return f"no difference can be told ({_points(found)})"
+        return f"no difference can be told ({found.points})"
     who = "compressor is ahead" if found.sign > 0 else f"**{theirs} is ahead**"
-    return f"{who} ({_points(found)})"
-
-
-def _points(found: Difference) -> str:
-    low, high = found.interval
-    return f"{100 * found.value:+.1f}, {100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{who} ({found.points})"
 
 
 def _ratios(one: Comparison) -> str:
@@ -139,7 +126,7 @@ def _arms_table(results: Results) -> list[str]:
                 cells = whole(results, network, sparsity, arm)
                 if cells:
                     body.append(_arm_row(teacher, network, sparsity, arm, cells))
-    return _table(head, body)
+    return table(head, body)
 
 
 def _arm_row(
@@ -171,17 +158,12 @@ def _differences_table(compared: Sequence[Comparison]) -> list[str]:
             f"{one.network.title}, {share(one.sparsity, 0)}: {one.first.title}",
             one.second.title,
             str(one.seeds),
-            *(_points(one.stages[stage]) for stage in STAGES),
+            *(one.stages[stage].points for stage in STAGES),
             _ratios(one),
         )
         for one in compared
     ]
-    return _table(head, body)
-
-
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *body)] + [""]
+    return table(head, body)
 
 
 def _subject(cell: Cell) -> str:

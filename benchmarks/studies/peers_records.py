@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.studies.answers import Answers
 from benchmarks.studies.records import ROOT
 from compressor.files import write_bytes
 from compressor.types import BudgetOf
 
-Bools = NDArray[np.bool_]
 Record = TypeVar("Record", "TeacherRecord", "Cell", "Pair")
 
 
@@ -116,26 +114,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     threads: int = 1
     bench_seconds: float = 5.0
-
-
-class Answers(msgspec.Struct, frozen=True, kw_only=True):
-    """Which test images a network has right: one bit each, as hexadecimal text."""
-
-    images: int
-    bits: str
-
-    @property
-    def right(self) -> Bools:
-        packed = np.frombuffer(bytes.fromhex(self.bits), dtype=np.uint8)
-        return np.unpackbits(packed, count=self.images).astype(np.bool_)
-
-    @property
-    def top1(self) -> float:
-        return float(self.right.mean())
-
-
-def answers_of(right: Bools) -> Answers:
-    return Answers(images=len(right), bits=np.packbits(right).tobytes().hex())
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.studies.parts import number
 from benchmarks.studies.peers_figures import Results
 
 
@@ -17,7 +18,7 @@ def setting(results: Results, command: str, facts: dict[str, Any]) -> list[str]:
     packages = facts["packages"]
     named = ("torch", "torchvision", "torch-pruning", "onnxruntime", "numpy")
     versions = ", ".join(f"{name} {packages[name]}" for name in named if name in packages)
-    machine = f"{facts['cpu']}, {facts['architecture']}, {_number(facts['cores'], 'core', 'cores')}"
+    machine = f"{facts['cpu']}, {facts['architecture']}, {number(facts['cores'], 'core', 'cores')}"
     paragraphs = (
         f"Written by `{command}`.",
         *_how(results),
@@ -35,7 +36,7 @@ def _how(results: Results) -> Iterator[str]:
     yield (
         f"Both tools cut the same networks to the same share of {of}, counted by the same analysis "
         "of the captured student. Both students then train by the same call: "
-        f"{_number(settings.epochs, 'pass', 'passes')} over {settings.train_images:,} images of "
+        f"{number(settings.epochs, 'pass', 'passes')} over {settings.train_images:,} images of "
         f"{settings.data}, taught by the dense network and the labels, with the optimiser of "
         f"`compressor build`, in the same order; {settings.validation_images:,} further "
         f"images choose the weights. A seed ({seeds}) decides which {settings.sample:,} training "
@@ -67,12 +68,12 @@ def _limits(results: Results) -> str:
     scored = len(results.teachers) + sum(len(cell.stages) for cell in results.cells)
     images = results.teachers[0].answers.images if results.teachers else 0
     unit = "of the processor" if settings.device == "cpu" else "on the wall"
-    seeds = _number(len(_seeds(results)), "seed says", "seeds say")
+    seeds = number(len(_seeds(results)), "seed says", "seeds say")
     return (
         f"Intervals are of 95 %, from resampling test images and seeds; {seeds} little about other "
         f"seeds. The {images:,} test images were scored {scored} times for what is shown: each "
         "teacher once, each student as cut, after repair and after training; nothing was chosen on "
-        f"them. Seconds are {unit}, {_number(settings.threads, 'thread', 'threads')}; pruning by "
+        f"them. Seconds are {unit}, {number(settings.threads, 'thread', 'threads')}; pruning by "
         "compressor includes capture, analysis and the trial of its criteria. Latency is at batch "
         "1 in ONNX Runtime on the CPU, the two files timed in turn."
     )
@@ -80,7 +81,3 @@ def _limits(results: Results) -> str:
 
 def _seeds(results: Results) -> list[int]:
     return sorted({cell.seed for cell in results.cells})
-
-
-def _number(count: int, one: str, more: str) -> str:
-    return f"{count} {one if count == 1 else more}"

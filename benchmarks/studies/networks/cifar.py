@@ -75,6 +75,10 @@ class Vgg(nn.Module):
         return answer
 
 
+def resnet8(num_classes: int = 10) -> nn.Module:
+    return ResNet(8, num_classes)
+
+
 def resnet20(num_classes: int = 10) -> nn.Module:
     return ResNet(20, num_classes)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.studies.answers import answers_of
 from benchmarks.studies.peers_figures import Results
 from benchmarks.studies.peers_records import (
     ARMS,
@@ -16,7 +17,6 @@ from benchmarks.studies.peers_records import (
     Pair,
     Settings,
     TeacherRecord,
-    answers_of,
 )
 
 SETTINGS = Settings(

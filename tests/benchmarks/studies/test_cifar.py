@@ -10,7 +10,7 @@ from benchmarks.studies.networks import cifar
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("resnet20", 269_722), ("resnet56", 853_018), ("vgg16_bn", 14_728_266)],
+    [("resnet8", 75_290), ("resnet20", 269_722), ("resnet56", 853_018), ("vgg16_bn", 14_728_266)],
 )
 def test_sizes_are_those_of_the_papers(name: str, parameters: int) -> None:
     network = getattr(cifar, name)()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.studies.peers_figures import Results, comparisons, difference
-from benchmarks.studies.peers_records import ARMS, answers_of
+from benchmarks.studies.answers import answers_of, difference
+from benchmarks.studies.peers_figures import Results, comparisons
+from benchmarks.studies.peers_records import ARMS
 from tests.benchmarks.studies.peers_made_up import made_up
 
 

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from benchmarks.environment import describe
+from benchmarks.studies.parts import marks
 from benchmarks.studies.peers_figures import Results, comparisons
-from benchmarks.studies.peers_page import BEGIN, PICTURE, write_page
+from benchmarks.studies.peers_page import PART, PICTURE, write_page
 from benchmarks.studies.peers_picture import picture
 from tests.benchmarks.studies.peers_made_up import made_up
 
@@ -79,7 +80,7 @@ def test_other_parts_of_the_page_stay(page: Path) -> None:
     text = page_of(made_up(seeds=3), page)
     assert text.startswith("# Studies\n\nbefore\n")
     assert text.endswith("\nafter\n")
-    assert text.count(BEGIN) == 1
+    assert text.count(marks(PART)[0]) == 1
     assert "A seed (0, 1, 2)" in text
 
 
