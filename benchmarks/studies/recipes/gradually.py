@@ -17,7 +17,10 @@ from compressor.execution import Record, Standing
 from compressor.gradual import Teach, taught_by_another
 from compressor.graphs import Graph
 from compressor.phases import Distill, Phase, Prune, PruneGradually
-from compressor.recipes import find_ways, repaired_settings, sdp, teaching
+from compressor.recipes import sdp
+from compressor.recipes.prune_then_distill import teaching
+from compressor.recipes.values import repaired_settings
+from compressor.ways import find_ways
 
 
 def held_to(similarity: str) -> Callable[[Ground], Outcome]:

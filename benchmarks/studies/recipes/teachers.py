@@ -17,8 +17,9 @@ from compressor.execution import Standing, cut
 from compressor.graphs import Graph
 from compressor.phases import Distill, PruneWeights, ReadWidths, Retrain, rounds_until
 from compressor.planning import plan_uniform
-from compressor.recipes import default_teaching as labels_or_teacher
-from compressor.recipes import fresh_settings, teaching
+from compressor.recipes.prune_then_distill import default_teaching as labels_or_teacher
+from compressor.recipes.prune_then_distill import teaching
+from compressor.recipes.values import fresh_settings
 from compressor.scoring import magnitude, score
 from compressor.sparsity import WeightMask, densities
 from compressor.types import Budget, Plan
