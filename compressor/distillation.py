@@ -136,7 +136,8 @@ def learn(
     progress: Callable[[Progress], None] = ignore,
     clock: Clock = time.monotonic,
 ) -> Distilled:
-    """Train a copy of ``student`` by lessons; the best validated weights come back.
+    """Train a copy of ``student`` by lessons; the last validated weights come back that are not
+    measurably worse than earlier ones (one-sided, 95 %), the starting point among these.
 
     ``judge``: whose answers the validation compares with, besides the labels.  ``hold`` is applied
     after every step.  ``augment``: None takes what suits the data.  ``generator`` orders and
@@ -216,7 +217,7 @@ def _learn(
     progress: Callable[[Progress], None],
 ) -> Validation:
     """The loop: steps until the pace says stop; gives the best validation."""
-    best = _validate(trainer, validator, pace, journal, 0.0)
+    best = peak = _validate(trainer, validator, pace, journal, 0.0)
     restarts = 0
     pace.start()
     for lesson in stream:
@@ -230,7 +231,8 @@ def _learn(
         if reason is None and pace.validation_due(spent):
             latest = _validate(trainer, validator, pace, journal, spent)
             reason = latest.diverged_from(best)
-            best = _better(trainer, latest, best)
+            peak = latest if latest.better_than(peak) else peak
+            best = best if reason else _kept(trainer, latest, best, peak)
         if reason:
             where = f"{reason} at step {trainer.steps}"
             if restarts == _MOST_RESTARTS:
@@ -242,7 +244,9 @@ def _learn(
         if looking:
             progress(_progress(trainer, pace, journal))
     if pace.unvalidated and trainer.broken() is None:
-        best = _better(trainer, _validate(trainer, validator, pace, journal, 1.0), best)
+        latest = _validate(trainer, validator, pace, journal, 1.0)
+        if latest.diverged_from(best) is None:
+            best = _kept(trainer, latest, best, latest if latest.better_than(peak) else peak)
     return best
 
 
@@ -268,8 +272,14 @@ def _validate(
     return found
 
 
-def _better(trainer: Trainer, latest: Validation, best: Validation) -> Validation:
-    if not math.isfinite(latest.loss) or not latest.better_than(best):
+def _kept(trainer: Trainer, latest: Validation, best: Validation, peak: Validation) -> Validation:
+    """The latest weights, unless they are measurably worse than any were.
+
+    Later averages have seen more, and of ten validations the highest is partly luck.  More than
+    luck where a student was refitted to a teacher that knows the validation images by heart: it
+    starts ahead there, and nothing that it learns shows.
+    """
+    if not math.isfinite(latest.loss) or latest.worse_than(peak):
         return best
     trainer.keep()
     return latest

@@ -8,7 +8,7 @@ full shapes, what is gone, and the recovery after every step.  Knows nothing of 
 
 Every stretch is a run of ``distillation.learn`` with an optimiser of its own: momentum and other
 averages begin anew after each cut.  The learning rate follows one course over the whole phase.  The
-best validated weights of a stretch go on, the ones right after the cut among them.
+last weights of a stretch go on, unless they are measurably worse than those before them.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from compressor.types import Preprocessing
 
 # Below this a metric may be luck, and halving it says nothing.
 _TELLING_METRIC = 0.2
+_ONE_SIDED = 1.645  # standard errors
 _FAR, _FAR_FROM = 10.0, 1.0  # a loss is lost at ten times the best one, or ten nats
 
 
@@ -37,6 +38,7 @@ class Validation:
     loss: float
     accuracy: float | None
     agreement: float | None
+    images: int = 0  # that were looked at
 
     @property
     def metric(self) -> float:
@@ -46,6 +48,11 @@ class Validation:
     def better_than(self, other: Validation) -> bool:
         """A higher metric, or the same one at a lower loss."""
         return (self.metric, -self.loss) > (other.metric, -other.loss)
+
+    def worse_than(self, other: Validation) -> bool:
+        """Whether the metric is lower by more than chance explains (one-sided, 95 %)."""
+        spread = math.sqrt(max(other.metric * (1.0 - other.metric), 0.0) / max(other.images, 1))
+        return self.metric < other.metric - _ONE_SIDED * spread
 
     def diverged_from(self, best: Validation) -> str | None:
         """Why training cannot go on from here, or None."""
@@ -91,6 +98,7 @@ class Validator:
             loss=loss,
             accuracy=accuracy(logits, labels) if labels is not None else None,
             agreement=agreement(logits, known) if known is not None else None,
+            images=len(self.images),
         )
 
 

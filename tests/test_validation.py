@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -87,6 +88,14 @@ def test_a_tie_is_decided_by_the_loss() -> None:
     assert outcome(0.5, 1.0).better_than(outcome(0.5, 2.0))
     assert outcome(0.6, 9.0).better_than(outcome(0.5, 2.0))
     assert not outcome(0.5, 1.0).better_than(outcome(0.5, 1.0))
+
+
+def test_worse_is_what_chance_does_not_explain() -> None:
+    best = replace(outcome(0.9, 1.0), images=1000)  # a standard error of 0.95 points
+    assert not outcome(0.89, 1.0).worse_than(best)
+    assert outcome(0.88, 1.0).worse_than(best)
+    assert not outcome(0.88, 1.0).worse_than(replace(best, images=100))
+    assert outcome(0.99, 1.0).worse_than(replace(outcome(1.0, 1.0), images=1000))
 
 
 @pytest.mark.parametrize(
