@@ -113,9 +113,12 @@ class Trainer:
 
     def agreed(self, found: Validation) -> Validation:
         """The mean of what all processes validated: their running statistics differ a little."""
-        known = {n: getattr(found, n) for n in ("loss", "accuracy", "agreement")}
-        means = {n: self.shared(value) for n, value in known.items() if value is not None}
-        return replace(found, **means)
+        return replace(
+            found,
+            loss=self.shared(found.loss),
+            accuracy=None if found.accuracy is None else self.shared(found.accuracy),
+            agreement=None if found.agreement is None else self.shared(found.agreement),
+        )
 
     def broken(self) -> str | None:
         """What is wrong with the last step's loss, if anything; waits for the device."""
