@@ -15,6 +15,7 @@ Knows nothing of labels.
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,14 @@ from compressor.errors import CaptureError
 PRIMES = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103)
 SMALL_PRIMES = (11, 7, 5, 3)  # for lengths that a table bounds
 Ranges = Mapping[Any, Any]  # symbol -> torch's ValueRanges
+
+
+_RECURRENT = (
+    torch.ops.aten.lstm.input,
+    torch.ops.aten.gru.input,
+    torch.ops.aten.rnn_tanh.input,
+    torch.ops.aten.rnn_relu.input,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,7 @@ def annotate(
     ``examples``: the tensors among the example inputs, in order; none: lengths count at the hint.
     Raises CaptureError where the batch is fixed, or no prime fits a free size.
     """
-    values = {node: node.meta.get("val") for node in graph.nodes}
+    values = _with_states({node: node.meta.get("val") for node in graph.nodes})
     inputs = [values[n] for n in graph.find_nodes(op="placeholder")]
     tensors = [value for value in inputs if isinstance(value, Tensor)]
     batch, others = _free_symbols(tensors, values.values(), name)
@@ -121,6 +130,19 @@ def annotate(
         node.meta = _facts(node, value, hints)
     real = {hints[batch[0]]: 1, **{hints[s]: captured.get(s, hints[s]) for s in others}}
     return Sizes(hints=real, symbolic=symbolic), notes
+
+
+def _with_states(values: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
+    """States that recurrent layers give have the shapes of those they take; torch 2.11 differs."""
+    for node in [node for node in values if node.target in _RECURRENT]:
+        given = node.args[1]
+        taken = given if isinstance(given, list | tuple) else [given]
+        output = values[node][0]
+        values[node] = (output, *(values[s] for s in taken if isinstance(s, fx.Node)))
+        for user in node.users:
+            if user.target is operator.getitem:
+                values[user] = values[node][int(user.args[1])]  # type: ignore[arg-type]
+    return values
 
 
 def _facts(node: fx.Node, value: Any, hints: Mapping[Any, int]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from compressor import reporting
 from compressor.data import Images, batches
 from compressor.errors import DataError, DefectError
 from compressor.evaluation import output_size
-from compressor.execution import Site, Standing, follow
+from compressor.execution import Site, Standing, follow, require_possible
 from compressor.judging import Judge
 from compressor.loading import Teacher, fresh_start
 from compressor.pacing import Deadline, Epochs
@@ -37,6 +37,7 @@ from compressor.types import Budget
 from compressor.watching import Listener, Silent, Stopwatch
 
 PARITY_SAMPLES = 8  # batches of 1, 2 and 5
+FRESH_SEEDS = 1000  # added to the seed: a teacher trained with it started from its own weights
 DEFAULT_LENGTH = Deadline(600.0)
 
 
@@ -88,7 +89,7 @@ def build(
     )
     site = Site(
         graph=prepared.graph,
-        fresh=partial(fresh_start, teacher, prepared.graph, seed),
+        fresh=partial(fresh_start, teacher, prepared.graph, FRESH_SEEDS + seed),
         analysis=prepared.analysis,
         data=prepared.data,
         sample=prepared.sample,
@@ -99,6 +100,7 @@ def build(
         listener=listener,
         watch=watch,
     )
+    require_possible(recipe.phases, site, length)
     standing = _carried_out(recipe, site, length, run)
     if not is_first():
         return folder

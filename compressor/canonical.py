@@ -19,6 +19,8 @@ aten = torch.ops.aten
 
 _SQUEEZES = (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims)
 
+_TURNS = (aten.permute.default, aten.transpose.int, aten.t.default)
+
 # All take (value, number or size, dim); the sizes of the parts are in the node's shape.
 _SPLITS = (
     aten.chunk.default,
@@ -33,6 +35,7 @@ def canonicalise(graph: fx.Graph, free: Container[int]) -> None:
     """Apply every rewriting, in order; a second call changes nothing."""
     write_splits_alike(graph, free)
     write_squeezes_alike(graph)
+    write_views_of_turned_values_as_reshapes(graph)
     take_bundles_apart(graph, free)
 
 
@@ -48,6 +51,14 @@ def write_splits_alike(graph: fx.Graph, free: Container[int]) -> None:
             continue  # along the batch or a sequence: sizes are not literal
         node.target = aten.split_with_sizes.default
         node.args, node.kwargs = (value, sizes, dim), {}
+
+
+def write_views_of_turned_values_as_reshapes(graph: fx.Graph) -> None:
+    """``view`` behind a transposition is right for one layout in memory alone, which export takes
+    from kernels that others may replace (attention in float64, or on another device)."""
+    for node in graph.find_nodes(op="call_function", target=aten.view.default):
+        if node.args[0].target in _TURNS:
+            node.target = aten.reshape.default
 
 
 def write_squeezes_alike(graph: fx.Graph) -> None:

@@ -156,7 +156,7 @@ def build(
         pruning_steps=pruning_steps,
         units=units,
     )
-    chosen = find_recipe(recipe, form, sparsity, wishes)
+    chosen = find_recipe(recipe, form, sparsity, wishes, of)
     if chosen.trained_teacher != (teacher is not None):
         raise OptionError(
             f"--recipe {recipe} starts from a trained network: give --teacher"

@@ -1,8 +1,9 @@
 """Distillation: a student learns to answer as its teacher does.  One visible loop.
 
 In: two graphs, images, an objective and a length (a deadline or a number of epochs).  Out: a new
-graph with the best weights that were validated, the starting point among them, so training never
-makes a student worse.  Knows nothing of pruning, files or bars; seconds come from the clock given.
+graph with the last validated weights that are not measurably worse than any before them, the
+starting point among them.  Knows nothing of pruning, files or bars; seconds come from the clock
+given.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ def _learn(
     journal: Journal,
     progress: Callable[[Progress], None],
 ) -> Validation:
-    """The loop: steps until the pace says stop; gives the best validation."""
+    """The loop: steps until the pace says stop; gives the validation of what is kept."""
     best = peak = _validate(trainer, validator, pace, journal, 0.0)
     restarts = 0
     pace.start()

@@ -21,7 +21,7 @@ from compressor.cutters import MaskedWeights
 from compressor.data import ImageData, augmentation_for
 from compressor.densities import plan_by_density
 from compressor.distillation import Distilled, distill, learn
-from compressor.errors import OptionError, ProofError
+from compressor.errors import DataError, OptionError, ProofError
 from compressor.features import stage_nodes
 from compressor.gradual import most_steps
 from compressor.graphs import Graph
@@ -65,6 +65,7 @@ from compressor.sparsity import (
     full_mask,
     hold_zero,
     keep_dearest,
+    keep_dearest_everywhere,
     magnitudes,
     sparse,
 )
@@ -134,7 +135,9 @@ def follow(
     shares = lengths(phases, length)
     for phase, share in list(zip(phases, shares, strict=True))[standing.done :]:
         before = _spent(site.watch)
-        after = carry_out(phase, standing, site, share)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(site.seed + standing.done)  # dropout draws from torch's own generator
+            after = carry_out(phase, standing, site, share)
         entry = {
             "name": phase.name,
             "metrics": (after.stages[-1].metrics or {}) if after.stages else {},
@@ -149,6 +152,33 @@ def follow(
 
 def _spent(watch: Stopwatch) -> float:
     return sum(seconds for name, seconds in watch.seconds.items() if name != "evaluation")
+
+
+def require_possible(phases: Sequence[Phase], site: Site, length: Length) -> None:
+    """Refuse before anything is written what a later phase would refuse.
+
+    Raises OptionError where a phase must train and may not, or needs fresh weights of a network
+    whose code is not known; DataError where it learns from labels and there are none.
+    """
+    for phase in phases:
+        fresh = isinstance(phase, Distill) and phase.start == "fresh"
+        if fresh:
+            site.fresh()
+        if length is None and (fresh or isinstance(phase, SelfDistill | PruneGradually)):
+            raise OptionError(
+                "--epochs 0: "
+                + (
+                    "this recipe prunes while it trains"
+                    if isinstance(phase, PruneGradually)
+                    else "a student from fresh weights knows nothing"
+                )
+                + "; give it some epochs"
+            )
+        if isinstance(phase, SelfDistill) and not is_labelled(site.data):
+            raise DataError(
+                f"{site.data.name}: self-distillation learns from labels; give class folders, or "
+                "a recipe with a teacher"
+            )
 
 
 @singledispatch
@@ -244,8 +274,16 @@ def read_widths(phase: ReadWidths, standing: Standing, site: Site, length: Lengt
         site.listener.stage("read widths")
         seen = site.placed_sample()
         scores = score(site.placed(standing.pruned), site.analysis, phase.criterion, seen)
-        agreed = agree_on(scores, site.device)
-        made = plan_by_density(site.analysis, densities(standing.mask), agreed)
+        budget = site.budget
+        made = plan_by_density(
+            site.analysis,
+            _at_least_one_weight(standing.mask),
+            agree_on(scores, site.device),
+            multiple_of=budget.multiple_of,
+            keep_at_least=budget.keep_at_least,
+            smallest_group=budget.smallest_group,
+            keep_whole=budget.keep_whole,
+        )
     return cut(standing, site, standing.pruned, made)
 
 
@@ -253,11 +291,9 @@ def read_widths(phase: ReadWidths, standing: Standing, site: Site, length: Lengt
 def distill_student(phase: Distill, standing: Standing, site: Site, length: Length) -> Standing:
     student = standing.student
     if phase.start == "fresh":
-        if length is None:
-            raise OptionError("--epochs 0: a student from fresh weights knows nothing; train it")
         assert standing.plan is not None
         student = remove(site.fresh(), site.analysis, standing.plan)
-    elif length is None:
+    if length is None:
         return replace(standing, notes=(*standing.notes, UNTRAINED))
     teacher = site.graph if phase.teacher == "dense" else standing.pruned
     objective = phase.objective(is_labelled(site.data), teacher is not None)
@@ -313,22 +349,28 @@ def prune_weights_early(
         site.listener.stage("look ahead")
         preview = _preview(phase.look, site)
 
-        def chosen(seen: Preview) -> WeightMask:
+        def chosen(seen: Preview) -> tuple[WeightMask, tuple[str, ...]]:
             found = weight_scores(graph, seen, phase.look.saliency)
-            scores = {name: average(one.cpu(), site.device) for name, one in found.items()}
-            return keep_dearest(scores, 1 - site.budget.sparsity, full_mask(site.graph))
+            scores = {name: average(one, site.device).cpu() for name, one in found.items()}
+            density = 1 - site.budget.sparsity
+            return keep_dearest_everywhere(scores, density, full_mask(site.graph))
 
-        alive = chosen(preview)
-        note = _told(diagnose(graph, preview, chosen))
-    site.listener.note(note)
+        alive, kept_whole = chosen(preview)
+        notes = [_told(diagnose(graph, preview, lambda seen: chosen(seen)[0]))]
+    if kept_whole:
+        notes.append(
+            f"kept whole, as all of it would have gone: {', '.join(kept_whole)} (weights that "
+            "start at zero have no first-order effect)"
+        )
+    for note in notes:
+        site.listener.note(note)
     student = reset_batch_norm(sparse(site.graph, alive))
-    return _measured(replace(standing, mask=alive), site, "masked", student, note)
+    return _measured(replace(standing, mask=alive), site, "masked", student, *notes)
 
 
 @carry_out.register
 def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Length) -> Standing:
-    if length is None:
-        raise OptionError("--epochs 0: a student from fresh weights knows nothing; train it")
+    assert length is not None  # ``require_possible``
     passes = length.count if isinstance(length, Epochs) else GUESSED_PASSES
     alive = standing.mask
     with site.watch.timed("training"):
@@ -353,15 +395,15 @@ def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Leng
 def prune_gradually(
     phase: PruneGradually, standing: Standing, site: Site, length: Length
 ) -> Standing:
-    if length is None:
-        raise OptionError("--epochs 0: this recipe prunes while it trains; give it some epochs")
+    assert length is not None  # ``require_possible``
     steps = most_steps(length, phase.steps)
-    teach, observed = phase.make_teach(site.graph)
-    cutter = phase.make_cutter(site.graph, site.analysis, site.budget, site.sample)
+    dense = site.placed(site.graph)
+    teach, observed = phase.make_teach(dense)
+    cutter = phase.make_cutter(dense, site.analysis, site.budget, site.placed_sample())
     with site.watch.timed("training"):
         site.listener.stage(f"{phase.name}, {steps} steps, for {length}")
         found = gradual.prune_gradually(
-            standing.student,
+            site.placed(standing.student),
             site.data,
             cutter,
             teach,
@@ -388,6 +430,11 @@ def prune_gradually(
         after = cut(standing, site, _on_cpu(found.whole), found.gone.plan)
         after = replace(after, notes=(*after.notes, *found.notes))
     return replace(after, phases=(*after.phases, record))
+
+
+def _at_least_one_weight(mask: WeightMask) -> dict[str, float]:
+    """Densities; of a layer that lost all its weights, as if one lived: it must pass something."""
+    return {n: max(d, 1 / mask[n].numel()) for n, d in densities(mask).items()}
 
 
 # -- shared by phases ----------------------------------------------------------------------------

@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from compressor.augmentation import Augmentation
 from compressor.data import ImageData, augmentation_for
@@ -120,9 +121,10 @@ def full(graph: Graph, preview: Preview) -> Iterator[Tensors]:
     ahead = _Ahead(graph, preview)
     start = ahead.start
     gates = {name: torch.ones_like(value).requires_grad_() for name, value in start.items()}
-    end = ahead.walk({name: gates[name] * start[name] for name in start}, keep_graph=True)
-    for slopes in ahead.slopes(end, of=gates):
-        yield ahead.every_name(slopes)
+    with sdpa_kernel(SDPBackend.MATH):  # others have no second derivative
+        end = ahead.walk({name: gates[name] * start[name] for name in start}, keep_graph=True)
+        found = [ahead.every_name(slopes) for slopes in ahead.slopes(end, of=gates)]
+    yield from found
 
 
 class _Ahead:

@@ -41,13 +41,13 @@ def own_device(device: str) -> str:
 
 
 def average(values: torch.Tensor, device: str) -> torch.Tensor:
-    """The mean over all processes, float64, on the CPU; where there is one, the values as given."""
+    """The mean over all processes, float64, on ``device``; where there is one, as given."""
     if process_count() == 1:
         return values
     _join(device)
     there = values.double().to(device)
     found: torch.Tensor = reduce(there, "mean")
-    return found.cpu()
+    return found
 
 
 def agree_on(scores: Scores, device: str) -> Scores:

@@ -454,5 +454,5 @@ def _gate_operand(
         constant.meta = {"shape": tuple(shape), "where": "", "source": ""}
         # filled, not multiplied: what is infinite or no number there must become zero too
         gated = program.call_function(aten.masked_fill.Scalar, (operand, constant, 0))
-        gated.meta = dict(operand.meta)
+        gated.meta = {n: m for n, m in operand.meta.items() if n != "follows_mode"}
     _set_argument(node, name, gated)

@@ -58,7 +58,7 @@ def choices(recipe: Recipe, site: Site, standing: Standing) -> dict[str, Any]:
     budget, plan = site.budget, standing.plan
     reached: dict[str, Any]
     if plan is not None:
-        reached = {"of": budget.of, "achieved": plan.achieved}
+        reached = {"of": plan.budget.of, "achieved": plan.achieved}
     else:
         assert standing.mask is not None
         reached = {"of": "weights", "achieved": 1 - density_of(standing.mask)}

@@ -51,7 +51,7 @@ def keep_dearest(scores: Mapping[str, Tensor], density: float, within: WeightMas
     """
     names = sorted(scores)
     flat = torch.cat([scores[name].detach().double().flatten() for name in names])
-    alive = torch.cat([within[name].flatten() for name in names])
+    alive = torch.cat([within[name].flatten() for name in names]).to(flat.device)
     if not bool(flat[alive].isfinite().all()):
         raise BudgetError("scores of single weights are not all finite; check weights and data")
     count = min(round(density * len(flat)), int(alive.sum()))
@@ -62,6 +62,24 @@ def keep_dearest(scores: Mapping[str, Tensor], density: float, within: WeightMas
     kept[torch.argsort(flat, descending=True, stable=True)[:count]] = True
     parts = kept.split([scores[name].numel() for name in names])
     return {n: part.view_as(scores[n]) for n, part in zip(names, parts, strict=True)}
+
+
+def keep_dearest_everywhere(
+    scores: Mapping[str, Tensor], density: float, within: WeightMask
+) -> tuple[WeightMask, tuple[str, ...]]:
+    """``keep_dearest``, but layers that would lose everything are kept whole; and their names.
+
+    A layer without weights passes nothing on.  The other layers lose more in its place.
+    """
+    whole: tuple[str, ...] = ()
+    while True:
+        found = keep_dearest(scores, density, within)
+        dead = tuple(sorted(name for name, alive in found.items() if not bool(alive.any())))
+        if not dead or set(dead) & set(whole):
+            return found, whole
+        above = 2 * max(float(score.max()) for score in scores.values()) + 1
+        scores = {**scores, **{name: torch.full_like(scores[name], above) for name in dead}}
+        whole = (*whole, *dead)
 
 
 def density_of(mask: WeightMask) -> float:

@@ -77,7 +77,8 @@ class Trainer:
         """Lessons without end, on the device; of ``size`` images every process draws its share."""
         place, processes = self.accelerator.process_index, self.accelerator.num_processes
         if place:
-            generator = torch.Generator().manual_seed(generator.initial_seed() + place)
+            drawn = int(torch.randint(2**31, (1,), generator=generator))
+            generator = torch.Generator().manual_seed(drawn + place)
         for lesson in self.lessons.draw(data, max(1, size // processes), generator, augment):
             yield tuple(self._moved(part) for part in lesson)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,23 @@ class Block(nn.Module):
         inner = nn.functional.relu(self.norm(self.one(x)))
         return nn.functional.relu(x + self.other(self.two(inner)))
 
+class Attentive(nn.Module):
+    # dropout in front of attention, a head that starts at zero: as in torchvision's ViT
+    def __init__(self, classes):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 32, 4, 4)
+        self.drop = nn.Dropout(0.1)
+        self.block = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, dropout=0.1)
+        self.head = nn.Linear(32, classes)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, x):
+        tokens = self.drop(self.patches(x).flatten(2).transpose(1, 2))
+        return self.head(self.block(tokens).mean(1))
+
+def attentive(num_classes=10):
+    return Attentive(num_classes)
+
 def small(num_classes=10):
     return nn.Sequential(
         nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), Block(16),
@@ -50,11 +67,12 @@ class Case:
     form: str
     wishes: Wishes = field(default_factory=Wishes)
     sparsity: float = 0.5
+    network: str = "small"
 
     @property
     def name(self) -> str:
         told = (v for n in self.wishes.__slots__ if (v := getattr(self.wishes, n)) is not None)
-        return "-".join([self.recipe, self.form, *map(str, told)])
+        return "-".join([self.recipe, self.form, self.network, *map(str, told)])
 
     def make(self) -> Recipe:
         return find_recipe(self.recipe, self.form, self.sparsity, self.wishes)
@@ -76,6 +94,8 @@ CASES = [
     Case("sdp", "structured", Wishes(similarity="kl", units="removed", importance="objective")),
     Case("sdp", "faithful", Wishes(similarity="cosine", unpruned="live", schedule="linear")),
     Case("sdp", "faithful", Wishes(importance="objective")),
+    Case("sdp", "structured", network="attentive"),
+    Case("epsd", "faithful", Wishes(gradient="full"), network="attentive"),
 ]
 
 
@@ -86,14 +106,15 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     namespace: dict[str, Callable[[], nn.Module]] = {}
     exec(NETWORK, namespace)
     torch.manual_seed(0)
-    torch.save(namespace["small"]().state_dict(), folder / "small.pt")
+    for name in ("small", "attentive"):
+        torch.save(namespace[name]().state_dict(), folder / f"{name}.pt")
     return folder
 
 
 def teacher_of(case: Case, work: Path) -> Teacher:
-    arch = f"{work / 'net.py'}:small"
+    arch = f"{work / 'net.py'}:{case.network}"
     if case.make().trained_teacher:
-        return load(work / "small.pt", arch, image_size=16)
+        return load(work / f"{case.network}.pt", arch, image_size=16)
     return untrained(arch, classes=10, image_size=16)
 
 
@@ -120,8 +141,9 @@ def test_a_recipe_builds_and_one_that_was_stopped_after_any_phase_gives_the_same
     phases = case.make().phases
     assert [phase["name"] for phase in report["recipe"]["phases"]] == [p.name for p in phases]
     assert (report["recipe"]["name"], report["recipe"]["form"]) == (case.recipe, case.form)
-    assert report["budget"]["achieved"] == pytest.approx(case.sparsity, abs=0.1)
     student = load_file(whole / "student.safetensors")
+    tolerance = 0.1 if case.form == "faithful" and case.recipe == PTD else 0.01  # rounds of 20 %
+    assert report["budget"]["achieved"] == pytest.approx(case.sparsity, abs=tolerance)
     if report["proof"] is None:
         zeros = sum(int((v == 0).sum()) for v in student.values())
         assert report["budget"]["of"] == "weights"
@@ -152,15 +174,43 @@ def test_a_recipe_builds_and_one_that_was_stopped_after_any_phase_gives_the_same
         assert not list((work / folder).glob("standing-*"))
 
 
-def test_a_fresh_student_needs_training_and_code(work: Path) -> None:
-    fresh = Case(PTD, "structured", Wishes(criterion="magnitude", student="fresh"))
-    teacher = teacher_of(fresh, work)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(PTD, "structured", Wishes(criterion="magnitude", student="fresh")),
+        Case(PTD, "faithful"),
+        Case("epsd", "structured"),
+        Case("sdp", "structured"),
+    ],
+    ids=lambda case: case.name,
+)
+def test_what_must_train_is_refused_without_training_before_anything_is_written(
+    case: Case, work: Path
+) -> None:
+    folder = work / f"untrained-{case.name}"
     with pytest.raises(OptionError, match="--epochs 0"):
         building.build(
-            teacher,
+            teacher_of(case, work),
             data="digits",
-            recipe=fresh.make(),
+            recipe=case.make(),
             budget=Budget(sparsity=0.5),
-            out=work / "untrained",
+            out=folder,
             length=None,
         )
+    assert not folder.exists()
+
+
+def test_a_fresh_student_needs_code_and_does_not_start_as_its_teacher_did(work: Path) -> None:
+    case = Case(PTD, "faithful")
+    folder = work / "no-code"
+    with pytest.raises(OptionError, match="a fresh start needs the network's own code"):
+        building.build(
+            replace(teacher_of(case, work), factory=None),
+            data="digits",
+            recipe=case.make(),
+            budget=Budget(sparsity=0.5),
+            out=folder,
+            length=Epochs(1),
+        )
+    assert not folder.exists()
+    assert building.FRESH_SEEDS > 0

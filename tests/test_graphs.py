@@ -19,6 +19,7 @@ from compressor.planning import plan_keeping
 from compressor.proof import prove
 from compressor.removal import remove
 from tests import zoo
+from tests.old_torch import OLD
 from tests.zoo import NAMES, ZOO
 
 
@@ -106,7 +107,12 @@ HERE = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
     ("network", "args", "kwargs"),
     [
         (WithSettings, (HERE, 2), {"flag": True, "extra": None, "scale": torch.tensor(2.0)}),
-        (WithContainers, (HERE, HERE + 1), {"more": {"a": HERE}, "b": HERE}),
+        pytest.param(
+            WithContainers,
+            (HERE, HERE + 1),
+            {"more": {"a": HERE}, "b": HERE},
+            marks=pytest.mark.skipif(OLD, reason="this torch cannot export keywords of containers"),
+        ),
     ],
 )
 def test_inputs_of_any_form_are_passed_as_they_were(

@@ -17,6 +17,7 @@ from compressor.sparsity import (
     full_mask,
     hold_zero,
     keep_dearest,
+    keep_dearest_everywhere,
     magnitudes,
     sparse,
 )
@@ -68,3 +69,15 @@ def test_nothing_left_and_scores_that_are_no_numbers_are_refused() -> None:
     broken = {name: value * torch.nan for name, value in magnitudes(graph).items()}
     with pytest.raises(BudgetError, match="not all finite"):
         keep_dearest(broken, 0.5, full_mask(graph))
+
+
+def test_a_layer_that_would_lose_everything_is_kept_whole_and_the_others_lose_more() -> None:
+    graph = zoo.graph("chain")
+    scores = magnitudes(graph)
+    name = min(scores, key=lambda one: scores[one].numel())
+    scores[name] = torch.zeros_like(scores[name])
+    found, whole = keep_dearest_everywhere(scores, 0.5, full_mask(graph))
+    assert whole == (name,)
+    assert bool(found[name].all())
+    assert density_of(found) == pytest.approx(0.5, abs=1e-3)
+    assert keep_dearest_everywhere(magnitudes(graph), 0.5, full_mask(graph))[1] == ()

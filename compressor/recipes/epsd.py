@@ -41,6 +41,7 @@ def early_settings() -> Settings:
         learning_rate=0.1,
         course=drops((0.5, 0.75), 0.1),
         clip_norm=math.inf,
+        average=0.0,
         make_optimiser=nesterov_sgd(weight_decay=5e-4),
     )
     return partial(fitting_settings, normed=settings, plain=FRESH_PLAIN)

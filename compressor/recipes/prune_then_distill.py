@@ -45,12 +45,14 @@ PARK_AND_NO = "Park & No, Prune Your Model Before Distill It, ECCV 2022"
 def published(at: tuple[float, ...], factor: float, weight_decay: float) -> Settings:
     """SGD of Park & No's code on CIFAR-100: 0.1, momentum 0.9, dropped at shares of the run.
 
-    Networks without batch norm, which none of theirs is, have our own settings.
+    Norms and biases are not decayed, which is ours.  Networks without batch norm, which none of
+    theirs is, have our own settings.
     """
     settings = Optimisation(
         learning_rate=0.1,
         course=drops(at, factor),
         clip_norm=math.inf,
+        average=0.0,
         make_optimiser=nesterov_sgd(weight_decay=weight_decay),
     )
     return partial(fitting_settings, normed=settings, plain=FRESH_PLAIN)

@@ -45,7 +45,9 @@ class Wishes:
 MakeRecipe = Callable[[float, Wishes], Recipe]
 
 
-def find_recipe(name: str, form: str, sparsity: float, wishes: Wishes) -> Recipe:
+def find_recipe(
+    name: str, form: str, sparsity: float, wishes: Wishes, of: str = "params"
+) -> Recipe:
     """A recipe by the names of the command line.
 
     Raises OptionError for an unknown name, and for a wish that the recipe has no use for.
@@ -54,6 +56,8 @@ def find_recipe(name: str, form: str, sparsity: float, wishes: Wishes) -> Recipe
         raise OptionError(f"--recipe {name}: not one of {', '.join(sorted(RECIPES))}")
     if form not in RECIPES[name]:
         raise OptionError(f"--form {form}: not one of {', '.join(RECIPES[name])}")
+    if form == "faithful" and of != "params":
+        raise OptionError(f"--of {of}: the faithful forms count weights; leave it out")
     make, understood = RECIPES[name][form]
     for wish in fields(Wishes):
         if getattr(wishes, wish.name) is not None and wish.name not in understood:

@@ -89,7 +89,7 @@ CASES = {
     "roll_back": Case(lambda x: x.roll((-1, 2), (-1, 1)), (16,)),
     "roll_over_everything": Case(lambda x: x.roll(1), (), told="rolled over everything"),
     "put_tokens": Case(put, (16,)),
-    "put_units": Case(put_units, (), told="written at positions"),
+    "put_units": Case(put_units, (), told="positions"),
     "gather_tokens": Case(chosen_by, (16,)),
     "gather_by_others": Case(lambda x: x.gather(1, x.flip(-1).argsort(1)), (8,)),
     "scatter_of_others": Case(
@@ -107,12 +107,10 @@ CASES = {
     ),
     "gather_units": Case(lambda x: x.gather(-1, x.argsort(-1)), (), told="given out"),
     "scatter_tokens": Case(added_at, (16,)),
-    "scatter_units": Case(
-        lambda x: x.scatter(-1, (x > 9).long(), 1.0), (), told="written at positions"
-    ),
+    "scatter_units": Case(lambda x: x.scatter(-1, (x > 9).long(), 1.0), (), told="positions"),
     "index_add_tokens": Case(lambda x: x.index_add(1, torch.tensor([1]), x[:, :1].exp()), (16,)),
     "index_add_units": Case(
-        lambda x: x.index_add(2, torch.tensor([1]), x[..., :1]), (), told="written at positions"
+        lambda x: x.index_add(2, torch.tensor([1]), x[..., :1]), (), told="positions"
     ),
     "topk_tokens": Case(lambda x: x.topk(3, 1)[0], (16,)),
     "topk_units": Case(lambda x: x.topk(8, -1)[0], (), told="given out"),

@@ -94,8 +94,7 @@ def _curve(record: Record) -> tuple[Point, ...]:
         points.append(Point(passes=passed, accuracy=step["cut"]))
         passed += step["epochs"]
         points.append(Point(passes=passed, accuracy=step["recovered"]))
-    best = 0.0
     for seen in record.get("validation", ()):
-        best = max(best, seen["accuracy"])  # the best weights go on, as they do after a step
-        points.append(Point(passes=seen["done_share"] * record["epochs"], accuracy=best))
+        passes = seen["done_share"] * record["epochs"]
+        points.append(Point(passes=passes, accuracy=seen["accuracy"]))
     return tuple(points)
