@@ -412,6 +412,8 @@ def _load_or_start(
         return _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
     if arch is None:
         raise OptionError("there is nothing to build from: give --teacher, or --arch alone")
+    if fold:
+        raise OptionError("--fold is for trained weights: what it folds would not be trained")
     from compressor.data import class_names, first_size, own_size
     from compressor.loading import untrained
 

@@ -56,7 +56,7 @@ from compressor.processes import agree_on, average, process_count
 from compressor.proof import prove
 from compressor.refitting import choose_repair
 from compressor.removal import remove
-from compressor.samples import is_labelled
+from compressor.samples import LARGE_IMAGE, is_labelled
 from compressor.scoring import Batch, score
 from compressor.sparsity import (
     WeightMask,
@@ -467,10 +467,12 @@ def _measured(standing: Standing, site: Site, name: str, student: Graph, *notes:
 
 
 def _preview(look: LookAhead, site: Site) -> Preview:
+    large = max(site.data.preprocessing.crop) >= LARGE_IMAGE
+    most = look.size // 4 if large else look.size  # gradients of all at once
     return draw_preview(
         site.data,
         look.make(1),
-        size=min(look.size, max(2, len(site.data.train) // (look.steps + look.batches))),
+        size=min(most, max(2, len(site.data.train) // (look.steps + look.batches))),
         generator=torch.Generator().manual_seed(site.seed),
         steps=look.steps,
         learning_rate=look.learning_rate,

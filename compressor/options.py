@@ -71,7 +71,10 @@ DistillFrom = Annotated[
     str | None, typer.Option(help="the dense teacher, or the pruned one trained again")
 ]
 FullSchedule = Annotated[
-    bool, typer.Option("--full-schedule", help="train as long as the paper's code does")
+    bool,
+    typer.Option(
+        "--full-schedule", help="train as long as the paper's code does, where that is known"
+    ),
 ]
 FeatureWeight = Annotated[
     float | None,

@@ -71,12 +71,21 @@ def _make_teach(similarity: str, unpruned: str) -> MakeTeach:
     return make
 
 
+def _require_labels(sample: Sequence[Batch]) -> None:
+    if any(labels is None for _, labels in sample):
+        raise OptionError(
+            "--importance objective needs labels: at the teacher's own weights the distance from "
+            "it has no slope; take magnitude"
+        )
+
+
 def _weight_cutter(similarity: str, importance: str) -> MakeCutter:
     def make(
         dense: Graph, analysis: Analysis, budget: Budget, sample: Sequence[Batch]
     ) -> Cutter[Any]:
         if importance == "magnitude":
             return cut_weights(budget.sparsity)
+        _require_labels(sample)
         objective = SIMILARITIES[similarity]()
         changes = weight_changes(dense, objective, sample, _observed(dense, similarity))
         return cut_weights(budget.sparsity, changes)
@@ -92,6 +101,7 @@ def _unit_cutter(similarity: str, importance: str, units: str) -> MakeCutter:
     ) -> Cutter[Any]:
         if importance == "magnitude":
             return cut_units(analysis, budget, form)
+        _require_labels(sample)
         objective = SIMILARITIES[similarity]()
         criterion = objective_change(dense, objective, _observed(dense, similarity))
         return cut_units(analysis, budget, form, criterion=criterion, batches=sample)
