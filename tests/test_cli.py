@@ -133,7 +133,8 @@ def test_a_build_without_data_synthesises_its_pictures(
 def test_an_interrupted_build_continues_after_training(
     work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compressor import building, execution
+    from compressor import building
+    from compressor.execution import following
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -147,7 +148,7 @@ def test_an_interrupted_build_continues_after_training(
     (kept,) = (work / "interrupted").glob("standing-*.safetensors")
     trained = load_file(kept)
     with monkeypatch.context() as patched:
-        patched.setattr(execution, "carry_out", stop)  # it must not be needed again
+        patched.setattr(following, "carry_out", stop)  # it must not be needed again
         status, out, _ = run(*arguments)
     assert status == 0
     assert "continuing after phase 3" in out

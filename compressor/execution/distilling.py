@@ -1,0 +1,213 @@
+"""Prune-then-distill's phases, structured and faithful.
+
+Comes in: a ``Standing``.  Goes out: the one after the phase.  Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from compressor.choosing import choose
+from compressor.data import augmentation_for
+from compressor.densities import plan_by_density
+from compressor.distillation import Distilled, distill
+from compressor.errors import OptionError
+from compressor.execution.following import carry_out
+from compressor.execution.standing import (
+    Length,
+    Site,
+    Standing,
+    cut,
+    measured,
+    on_cpu,
+    training_record,
+)
+from compressor.features import stage_nodes
+from compressor.graphs import Graph
+from compressor.objectives import with_features
+from compressor.pacing import Deadline, Epochs
+from compressor.phases import (
+    Distill,
+    Prune,
+    PruneWeights,
+    ReadWidths,
+    Repair,
+    Retrain,
+)
+from compressor.processes import agree_on
+from compressor.refitting import choose_repair
+from compressor.removal import remove
+from compressor.samples import is_labelled
+from compressor.scoring import score
+from compressor.sparsity import (
+    WeightMask,
+    densities,
+    density_of,
+    full_mask,
+    hold_zero,
+    keep_dearest,
+    magnitudes,
+    sparse,
+)
+from compressor.training import Hold, hold_nothing
+
+UNTRAINED = "no training was asked for: the student is as it was cut and repaired"
+
+
+@carry_out.register
+def prune(phase: Prune, standing: Standing, site: Site, length: Length) -> Standing:
+    with site.watch.timed("plan"):
+        site.listener.stage("score and plan")
+        chosen = choose(
+            site.placed(site.graph), site.analysis, site.budget, phase.ways, site.placed_sample()
+        )
+    site.listener.note(chosen.note)
+    return replace(
+        cut(standing, site, site.graph, chosen.plan), notes=(*standing.notes, chosen.note)
+    )
+
+
+@carry_out.register
+def repair(phase: Repair, standing: Standing, site: Site, length: Length) -> Standing:
+    with site.watch.timed("repair"):
+        site.listener.stage("repair")
+        seen = (given.to(site.device) for given, _ in site.sample)
+        student = standing.student.copy().to(site.device)
+        repaired = choose_repair(student, site.placed(site.graph), seen, site.listener.working)
+        found = on_cpu(repaired.graph)
+    site.listener.note(repaired.note)
+    return measured(standing, site, "repaired", found, repaired.note)
+
+
+@carry_out.register
+def retrain(phase: Retrain, standing: Standing, site: Site, length: Length) -> Standing:
+    if length is None:
+        return replace(standing, pruned=standing.student)
+    found = _train(phase, standing.student, _lecturer(site), site, length)
+    measured = site.judge.stage("pruned teacher", found.graph)
+    return replace(
+        standing,
+        pruned=found.graph,
+        stages=(*standing.stages, measured),
+        phases=(*standing.phases, training_record(found)),
+        notes=(*standing.notes, *found.notes),
+    )
+
+
+@carry_out.register
+def prune_weights(phase: PruneWeights, standing: Standing, site: Site, length: Length) -> Standing:
+    network, alive = standing.student, full_mask(standing.student)
+    trained: list[Distilled] = []
+    for number in range(1, phase.rounds + 1):
+        density = (1 - phase.share) ** number
+        alive = keep_dearest(magnitudes(network), density, alive)
+        network = sparse(network, alive)
+        site.listener.note(
+            f"round {number} of {phase.rounds}: {100 * density_of(alive):.1f} % of the weights live"
+        )
+        if length is not None:
+            part, hold = length.part(phase.rounds), partial(hold_zero, mask=alive)
+            trained.append(_train(phase, network, _lecturer(site), site, part, number, hold))
+            network = trained[-1].graph
+    notes = tuple(note for found in trained for note in found.notes)
+    rounds = [training_record(found) for found in trained]
+    return replace(
+        standing,
+        pruned=network,
+        mask=alive,
+        stages=(*standing.stages, site.judge.stage("pruned teacher", network)),
+        phases=(*standing.phases, {"rounds": rounds, "density": density_of(alive)}),
+        notes=(*standing.notes, *notes),
+    )
+
+
+@carry_out.register
+def read_widths(phase: ReadWidths, standing: Standing, site: Site, length: Length) -> Standing:
+    if standing.mask is None or standing.pruned is None:
+        raise OptionError("widths are read off a sparse teacher, and no weights were pruned")
+    with site.watch.timed("plan"):
+        site.listener.stage("read widths")
+        seen = site.placed_sample()
+        scores = score(site.placed(standing.pruned), site.analysis, phase.criterion, seen)
+        budget = site.budget
+        made = plan_by_density(
+            site.analysis,
+            _at_least_one_weight(standing.mask),
+            agree_on(scores, site.device),
+            multiple_of=budget.multiple_of,
+            keep_at_least=budget.keep_at_least,
+            smallest_group=budget.smallest_group,
+            keep_whole=budget.keep_whole,
+        )
+    return cut(standing, site, standing.pruned, made)
+
+
+@carry_out.register
+def distill_student(phase: Distill, standing: Standing, site: Site, length: Length) -> Standing:
+    student = standing.student
+    if phase.start == "fresh":
+        assert standing.plan is not None
+        student = remove(site.fresh(), site.analysis, standing.plan)
+    if length is None:
+        return replace(standing, notes=(*standing.notes, UNTRAINED))
+    teacher = site.graph if phase.teacher == "dense" else standing.pruned
+    objective = phase.objective(is_labelled(site.data), teacher is not None)
+    observed = stage_nodes(student) if phase.feature_weight > 0 else ()
+    if observed:
+        objective = with_features(objective, weight=phase.feature_weight)
+    with site.watch.timed("training"):
+        site.listener.stage(f"{phase.name} for {length}")
+        found = distill(
+            student,
+            teacher,
+            site.data,
+            length=length,
+            objective=objective,
+            observed=observed,
+            optimisation=phase.settings(student),
+            generator=torch.Generator().manual_seed(site.seed),
+            augment=augmentation_for(site.data),
+            device=site.device,
+            progress=site.listener.training,
+        )
+    after = measured(standing, site, "distilled", on_cpu(found.graph), *found.notes)
+    return replace(after, phases=(*after.phases, training_record(found)))
+
+
+def _at_least_one_weight(mask: WeightMask) -> dict[str, float]:
+    """Densities; of a layer that lost all its weights, as if one lived: it must pass something."""
+    return {n: max(d, 1 / mask[n].numel()) for n, d in densities(mask).items()}
+
+
+def _lecturer(site: Site) -> Graph | None:
+    """Who teaches a teacher: labels alone, or without any the dense network."""
+    return None if is_labelled(site.data) else site.graph
+
+
+def _train(
+    phase: Retrain | PruneWeights,
+    network: Graph,
+    teacher: Graph | None,
+    site: Site,
+    length: Deadline | Epochs,
+    number: int = 0,
+    hold: Hold = hold_nothing,
+) -> Distilled:
+    with site.watch.timed("training"):
+        site.listener.stage(f"{phase.name} for {length}")
+        found = distill(
+            network,
+            teacher,
+            site.data,
+            length=length,
+            optimisation=phase.settings(network),
+            generator=torch.Generator().manual_seed(site.seed + number),
+            augment=augmentation_for(site.data),
+            device=site.device,
+            hold=hold,
+            progress=site.listener.training,
+        )
+        return replace(found, graph=on_cpu(found.graph))
