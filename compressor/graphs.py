@@ -184,6 +184,10 @@ class Graph(nn.Module):
         info = graph._codegen.pytree_info  # type: ignore[attr-defined]
         graph._codegen.pytree_info = info._replace(out_spec=None)  # type: ignore[attr-defined]
         program = fx.GraphModule(self.program, graph)
+        # One set of tensors, also when a wrapper such as DistributedDataParallel puts others in
+        # their place: running statistics would go on in two.
+        for part in ("_parameters", "_buffers", "_modules"):
+            program.__dict__[part] = self.program.__dict__[part]
 
         def forward(*args: Any, **kwargs: Any) -> tuple[Any, tuple[Tensor, ...]]:
             values = program(*args, **kwargs)

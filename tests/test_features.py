@@ -114,3 +114,15 @@ def test_the_graph_behind_an_observed_network_is_found_through_wrappers() -> Non
     assert observed_graph(nn.DataParallel(Observed(graph, ()))) is graph
     with pytest.raises(DefectError, match="no observed graph"):
         observed_graph(graph)
+
+
+def test_an_observed_graph_shares_tensors_that_take_the_place_of_others() -> None:
+    graph = zoo.graph("residual").copy().train()
+    observed = Observed(graph, stage_nodes(graph))
+    name = next(n for n in graph.tensors if n.endswith("running_mean"))
+    path, _, leaf = name.rpartition(".")
+    moved = torch.zeros_like(graph.tensors[name])
+    graph.program.get_submodule(path)._buffers[leaf] = moved
+    observed(zoo.ZOO["residual"].inputs(batch=8)[0])
+    assert graph.tensors[name] is moved
+    assert bool(moved.any())
