@@ -26,6 +26,7 @@ from compressor.objectives import Objective, logit_objective
 from compressor.optimisation import Optimisation, copy_values
 from compressor.pacing import Deadline, Epochs, Pace
 from compressor.processes import process_count
+from compressor.samples import is_labelled
 from compressor.training import Hold, Trainer, hold_nothing
 from compressor.validation import Validation, Validator, make_validator
 
@@ -96,7 +97,7 @@ def distill(
     of the ``observed`` nodes.  The rest is as in ``learn``.  Raises OptionError where the objective
     lacks what it needs.
     """
-    labelled = _labelled(data)
+    labelled = is_labelled(data)
     if teacher is None and not labelled:
         raise OptionError("there is neither a teacher nor labels to learn from: give one of them")
     logits = objective or default_objective(labelled=labelled, taught=teacher is not None)
@@ -195,10 +196,6 @@ def learn(
 def _kept_of(student: Graph, teacher: Graph | None) -> Mapping[str, Mapping[int, Rows]]:
     """The rows of the teacher's nodes that the student has; all, where it was cut alike."""
     return {} if teacher is not None and teacher.kept == student.kept else student.kept
-
-
-def _labelled(data: ImageData) -> bool:
-    return data.train_with_labels and data.train.labels is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,11 @@ from compressor.graphs import Graph
 from compressor.types import Preprocessing
 
 
+def placed(graph: Graph, device: str) -> Graph:
+    """The graph on a device; a copy where it is not there: ``Graph.to`` changes it."""
+    return graph if device_of(graph) == torch.device(device) else graph.copy().to(device)
+
+
 def device_of(graph: Graph) -> torch.device:
     """Where a graph's first parameter lives; the CPU for one without parameters."""
     return next((tensor.device for tensor in graph.parameters()), torch.device("cpu"))

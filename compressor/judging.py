@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from compressor.data import ImageData
-from compressor.evaluation import accuracy, agreement, evaluate
+from compressor.evaluation import accuracy, agreement, evaluate, placed
 from compressor.graphs import Graph
 from compressor.samples import evaluation_images
 from compressor.watching import Stopwatch
@@ -55,8 +55,8 @@ class Judge:
 
     def _answer(self, graph: Graph) -> Tensor:
         with self._watch.timed("evaluation"):
-            placed = graph if self._device == "cpu" else graph.copy().to(self._device)
-            return evaluate(placed, self._images, self._preprocessing, 64)
+            there = placed(graph, self._device)
+            return evaluate(there, self._images, self._preprocessing, 64)
 
     def _measured(self, answers: Tensor) -> Measured:
         labels = self._images.labels

@@ -291,15 +291,13 @@ class Diagnosis:
     overlap: float
 
 
-# What a preview's scores keep: booleans by name, of weights (a ``WeightMask``) or of units.
-Keep = Callable[[Preview], Mapping[str, Tensor]]
-
-
-def diagnose(graph: Graph, preview: Preview, keep: Keep) -> Diagnosis:
-    """Compare with labels alone: same batches, steps, learning rate and noise."""
-    kept, otherwise = keep(preview), keep(preview.without_distillation)
+def diagnose(
+    graph: Graph, preview: Preview, kept: Mapping[str, Tensor], by_labels: Mapping[str, Tensor]
+) -> Diagnosis:
+    """Compare what the preview's scores keep with what those ``without_distillation`` do: booleans
+    by name, of weights (a ``WeightMask``) or of units."""
     return Diagnosis(
-        added_gradient=added_gradient(graph, preview), overlap=overlap(kept, otherwise)
+        added_gradient=added_gradient(graph, preview), overlap=overlap(kept, by_labels)
     )
 
 

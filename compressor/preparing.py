@@ -12,7 +12,7 @@ import torch
 
 from compressor.analysis import analyze
 from compressor.data import ImageData, open_data
-from compressor.evaluation import output_size
+from compressor.evaluation import output_size, placed
 from compressor.graphs import Graph
 from compressor.inversion import synthesise
 from compressor.loading import Teacher, capture_teacher
@@ -84,7 +84,7 @@ def _synthesised(
         listener.stage("synthesise pictures")
         made = synthesise(
             opened,
-            graph if device == "cpu" else graph.copy().to(device),
+            placed(graph, device),
             analysis.model.macs,
             torch.Generator().manual_seed(seed),
             listener.working,

@@ -88,8 +88,12 @@ def density_of(mask: WeightMask) -> float:
 
 
 def densities(mask: WeightMask) -> dict[str, float]:
-    """Share of each weight's elements that live, by the weight's name."""
-    return {name: float(alive.float().mean()) for name, alive in mask.items()}
+    """Share of each weight's elements that live, by the weight's name.
+
+    Of a layer that lost all of them as if one lived: widths are read off, and it must pass
+    something on.
+    """
+    return {n: max(float(alive.float().mean()), 1 / alive.numel()) for n, alive in mask.items()}
 
 
 @torch.no_grad()

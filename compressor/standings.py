@@ -2,8 +2,7 @@
 
 Comes in: a ``Standing`` after a phase, the run's folder.  Goes out: its values in one file, its
 facts for the journal; and back.  The structure is not stored: the plan and the dense graph give it
-again.
-Knows nothing of what phases do.
+again.  Knows nothing of what phases do.
 """
 
 from __future__ import annotations
@@ -102,8 +101,10 @@ def _shape(graph: Graph, dense: Graph) -> Shape:
 def _filled(
     part: str, shape: Shape, plan: Plan | None, site: Site, values: Mapping[str, Tensor]
 ) -> Graph:
-    cut = shape == "cut" and plan is not None
-    graph = remove(site.graph, site.analysis, plan) if cut and plan else site.graph.copy()
+    if shape == "cut" and plan is not None:
+        graph = remove(site.graph, site.analysis, plan)
+    else:
+        graph = site.graph.copy()
     tensors = graph.tensors
     for name, value in _part(part, values):
         tensors[name].copy_(value)

@@ -350,6 +350,12 @@ def keeping(graph: Graph, density: float = 0.2) -> Callable[[Preview], Mapping[s
     return lambda preview: keep_dearest(weight_scores(graph, preview), density, full_mask(graph))
 
 
+def diagnosed(
+    graph: Graph, preview: Preview, keep: Callable[[Preview], Mapping[str, Tensor]]
+) -> Diagnosis:
+    return diagnose(graph, preview, keep(preview), keep(preview.without_distillation))
+
+
 def test_a_mask_overlaps_wholly_with_itself_and_not_with_the_rest() -> None:
     graph = small_graph()
     mask = keeping(graph)(looking())
@@ -363,14 +369,14 @@ def test_a_mask_overlaps_wholly_with_itself_and_not_with_the_rest() -> None:
 def test_self_distillation_has_a_say_after_steps(name: str) -> None:
     graph = small_graph()
     preview = replace(looking(SELF_DISTILLATIONS[name](1), batches=4), learning_rate=0.5)
-    found = diagnose(graph, preview, keeping(graph))
+    found = diagnosed(graph, preview, keeping(graph))
     assert 0.01 < found.added_gradient < 10
     assert 0.3 < found.overlap < 1.0
 
 
 def test_labels_alone_differ_from_labels_alone_in_nothing() -> None:
     graph = small_graph()
-    found = diagnose(graph, looking(labels_only(class_wise())), keeping(graph))
+    found = diagnosed(graph, looking(labels_only(class_wise())), keeping(graph))
     assert found == Diagnosis(added_gradient=0.0, overlap=1.0)
 
 
@@ -389,7 +395,7 @@ def test_kept_units_of_two_plans_are_compared() -> None:
 
     kept = keep(looking())
     assert sum(int(units.sum()) for units in kept.values()) == 8
-    assert 0.0 < diagnose(graph, looking(), keep).overlap <= 1.0
+    assert 0.0 < diagnosed(graph, looking(), keep).overlap <= 1.0
 
 
 # -- what stays as it is -----------------------------------------------------------------------
@@ -401,7 +407,7 @@ def test_the_scored_graph_stays_as_it_is(name: str) -> None:
     before, preview = values(graph), looking(SELF_DISTILLATIONS[name](1))
     lessons = [part.clone() for lesson in preview.lessons for part in lesson if part is not None]
     weight_scores(graph, preview, full)
-    diagnose(graph, preview, keeping(graph))
+    diagnosed(graph, preview, keeping(graph))
     score(graph, small_analysis(), unit_changes(preview))
     assert same(values(graph), before)
     assert not graph.training

@@ -6,10 +6,12 @@ of what the studies say.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from compressor.files import write_bytes
+from export.paths import reduce_argument
 
 TITLE = "# Studies\n"
 
@@ -31,6 +33,14 @@ def put_part(page: Path, name: str, text: str) -> None:
     else:
         whole = old.rstrip("\n") + "\n\n" + part
     write_bytes(page, whole.encode())
+
+
+def typed(module: str, arguments: Sequence[str]) -> str:
+    """The command that was typed, without paths of this machine, in ``NAME=FILE`` neither."""
+    reduced = (
+        "=".join(reduce_argument(part) for part in argument.split("=")) for argument in arguments
+    )
+    return shlex.join(["python", "-m", module, *reduced])
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

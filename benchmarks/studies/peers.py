@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks.environment import describe
+from benchmarks.studies.parts import typed
 from benchmarks.studies.peers_bench import Bench, describe_teacher, onnx_file, open_bench, timed
 from benchmarks.studies.peers_cells import run_cell
 from benchmarks.studies.peers_figures import Results
@@ -43,14 +43,11 @@ from benchmarks.studies.peers_records import (
     TeacherRecord,
     cell_file,
     pair_file,
-    read,
     teacher_file,
-    write,
 )
-from benchmarks.studies.records import ROOT
+from benchmarks.studies.records import ROOT, read_keyed, write
 from compressor.errors import InputError, LoadError
 from compressor.loading import load
-from export.paths import reduce_argument
 
 CIFAR = (32, 32)
 
@@ -72,19 +69,19 @@ def _run_network(plan: Study, network: Network, weights: Path, data: str) -> Non
         return open_bench(network, teacher, data, plan.settings, plan.folder)
 
     path = teacher_file(plan.folder, network.name)
-    if read(path, TeacherRecord, key) is None:
+    if read_keyed(path, TeacherRecord, key) is None:
         write(path, describe_teacher(bench()))
     for _, sparsity, seed in (row for row in plan.rows() if row[0] is network):
         for arm in plan.arms_of(network):
             path = cell_file(plan.folder, network.name, sparsity, seed, arm.name)
-            known = read(path, Cell, key)
+            known = read_keyed(path, Cell, key)
             if known is None or known.failed:
                 cell = _attempt(bench(), sparsity, seed, arm)
                 write(path, cell)
                 print(_told(cell), file=sys.stderr, flush=True)
         for first, second in couples_of(plan, cells_of(plan, network, sparsity, seed, key)):
             path = pair_file(plan.folder, first, second)
-            if read(path, Pair, key) is None:
+            if read_keyed(path, Pair, key) is None:
                 write(path, _time_pair(bench(), first, second))
 
 
@@ -196,15 +193,7 @@ def main() -> None:
         found = study(plan, weights, options.data)
     except InputError as error:
         parser.error(str(error))
-    write_page(found, options.page, _command(sys.argv[1:]), _facts())
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """What was typed, without paths of this machine."""
-    reduced = (
-        "=".join(reduce_argument(part) for part in argument.split("=")) for argument in arguments
-    )
-    return shlex.join(["python", "-m", "benchmarks.studies.peers", *reduced])
+    write_page(found, options.page, typed("benchmarks.studies.peers", sys.argv[1:]), _facts())
 
 
 def _facts() -> dict[str, Any]:

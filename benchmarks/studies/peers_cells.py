@@ -20,7 +20,6 @@ from benchmarks.studies.peers_torch_pruning import cut as cut_by_torch_pruning
 from benchmarks.studies.records import sources_of_compressor
 from compressor.analysis import analyze
 from compressor.choosing import choose
-from compressor.data import augmentation_for
 from compressor.distillation import Distilled, distill
 from compressor.errors import DefectError, ProofError
 from compressor.evaluation import logits_of
@@ -168,7 +167,6 @@ def _train(bench: Bench, student: Graph, seed: int) -> Distilled:
             length=Epochs(bench.settings.epochs),
             optimisation=fitting_settings(student, normed=REPAIRED_NORMED, plain=REPAIRED_PLAIN),
             generator=torch.Generator().manual_seed(seed),
-            augment=augmentation_for(bench.data),
             device=bench.settings.device,
         )
 

@@ -21,9 +21,9 @@ from benchmarks.studies.peers_records import (
     cell_file,
     key_of,
     pair_file,
-    read,
     teacher_file,
 )
+from benchmarks.studies.records import read_keyed
 from compressor.files import sha256
 
 
@@ -61,14 +61,14 @@ def results(plan: Study, weights: dict[str, Path]) -> Results:
     teachers, cells, pairs = [], [], []
     for network in plan.networks:
         key = plan.key(weights[network.name])
-        teacher = read(teacher_file(plan.folder, network.name), TeacherRecord, key)
+        teacher = read_keyed(teacher_file(plan.folder, network.name), TeacherRecord, key)
         teachers += [teacher] if teacher else []
     for network, sparsity, seed in plan.rows():
         key = plan.key(weights[network.name])
         here = cells_of(plan, network, sparsity, seed, key)
         cells += here
         for first, second in couples_of(plan, here):
-            pair = read(pair_file(plan.folder, first, second), Pair, key)
+            pair = read_keyed(pair_file(plan.folder, first, second), Pair, key)
             pairs += [pair] if pair else []
     return Results(
         networks=plan.networks,
@@ -83,7 +83,7 @@ def results(plan: Study, weights: dict[str, Path]) -> Results:
 def cells_of(plan: Study, network: Network, sparsity: float, seed: int, key: str) -> list[Cell]:
     """The cells of one row that are there, failed ones among them."""
     found = (
-        read(cell_file(plan.folder, network.name, sparsity, seed, arm.name), Cell, key)
+        read_keyed(cell_file(plan.folder, network.name, sparsity, seed, arm.name), Cell, key)
         for arm in plan.arms_of(network)
     )
     return [cell for cell in found if cell is not None]

@@ -11,16 +11,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
 from benchmarks.studies.answers import Answers
 from benchmarks.studies.records import ROOT
-from compressor.files import write_bytes
 from compressor.types import BudgetOf
-
-Record = TypeVar("Record", "TeacherRecord", "Cell", "Pair")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,16 +197,3 @@ def cell_file(folder: Path, network: str, sparsity: float, seed: int, arm: str) 
 
 def pair_file(folder: Path, first: Cell, second: Cell) -> Path:
     return folder / f"{first.student}-beside-{second.arm}.json"
-
-
-def read(path: Path, kind: type[Record], key: str) -> Record | None:
-    """The record in a file; None where there is none of this form and key."""
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=kind)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-    return found if found.key == key else None
-
-
-def write(path: Path, record: TeacherRecord | Cell | Pair) -> None:
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(record), indent=1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -20,7 +20,15 @@ from compressor.types import Frozen
 ROOT = Path(__file__).resolve().parents[2]
 
 Verdict = Literal["passed", "refused", "wrong", "defect", "limit", "running"]
-Record = TypeVar("Record", "Trial", "PeerTrial")
+Record = TypeVar("Record")
+KeyedRecord = TypeVar("KeyedRecord", bound="Keyed")
+
+
+class Keyed(Protocol):
+    """A record that says what it was made with."""
+
+    @property
+    def key(self) -> str: ...
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +152,12 @@ def read(path: Path, kind: type[Record]) -> Record | None:
         return None
 
 
-def write(path: Path, record: Trial | PeerTrial) -> None:
+def read_keyed(path: Path, kind: type[KeyedRecord], key: str) -> KeyedRecord | None:
+    """As ``read``; None also where the record was made with other settings."""
+    found = read(path, kind)
+    return found if found is not None and found.key == key else None
+
+
+def write(path: Path, record: msgspec.Struct) -> None:
     """Whole or not at all: a trial that is stopped leaves what it had reached."""
     write_bytes(path, msgspec.json.format(msgspec.json.encode(record), indent=1))

@@ -11,7 +11,6 @@ from functools import partial
 import torch
 
 from compressor.choosing import choose
-from compressor.data import augmentation_for
 from compressor.densities import plan_by_density
 from compressor.distillation import Distilled, distill
 from compressor.errors import OptionError
@@ -27,7 +26,7 @@ from compressor.execution.standing import (
 )
 from compressor.features import stage_nodes
 from compressor.graphs import Graph
-from compressor.objectives import with_features
+from compressor.objectives import Objective, with_features
 from compressor.pacing import Deadline, Epochs
 from compressor.phases import (
     Distill,
@@ -43,7 +42,6 @@ from compressor.removal import remove
 from compressor.samples import is_labelled
 from compressor.scoring import score
 from compressor.sparsity import (
-    WeightMask,
     densities,
     density_of,
     full_mask,
@@ -87,11 +85,10 @@ def retrain(phase: Retrain, standing: Standing, site: Site, length: Length) -> S
     if length is None:
         return replace(standing, pruned=standing.student)
     found = _train(phase, standing.student, _lecturer(site), site, length)
-    measured = site.judge.stage("pruned teacher", found.graph)
     return replace(
         standing,
         pruned=found.graph,
-        stages=(*standing.stages, measured),
+        stages=(*standing.stages, site.judge.stage("pruned teacher", found.graph)),
         phases=(*standing.phases, training_record(found)),
         notes=(*standing.notes, *found.notes),
     )
@@ -110,7 +107,9 @@ def prune_weights(phase: PruneWeights, standing: Standing, site: Site, length: L
         )
         if length is not None:
             part, hold = length.part(phase.rounds), partial(hold_zero, mask=alive)
-            trained.append(_train(phase, network, _lecturer(site), site, part, number, hold))
+            trained.append(
+                _train(phase, network, _lecturer(site), site, part, number=number, hold=hold)
+            )
             network = trained[-1].graph
     notes = tuple(note for found in trained for note in found.notes)
     rounds = [training_record(found) for found in trained]
@@ -135,7 +134,7 @@ def read_widths(phase: ReadWidths, standing: Standing, site: Site, length: Lengt
         budget = site.budget
         made = plan_by_density(
             site.analysis,
-            _at_least_one_weight(standing.mask),
+            densities(standing.mask),
             agree_on(scores, site.device),
             multiple_of=budget.multiple_of,
             keep_at_least=budget.keep_at_least,
@@ -158,28 +157,9 @@ def distill_student(phase: Distill, standing: Standing, site: Site, length: Leng
     observed = stage_nodes(student) if phase.feature_weight > 0 else ()
     if observed:
         objective = with_features(objective, weight=phase.feature_weight)
-    with site.watch.timed("training"):
-        site.listener.stage(f"{phase.name} for {length}")
-        found = distill(
-            student,
-            teacher,
-            site.data,
-            length=length,
-            objective=objective,
-            observed=observed,
-            optimisation=phase.settings(student),
-            generator=torch.Generator().manual_seed(site.seed),
-            augment=augmentation_for(site.data),
-            device=site.device,
-            progress=site.listener.training,
-        )
-    after = measured(standing, site, "distilled", on_cpu(found.graph), *found.notes)
+    found = _train(phase, student, teacher, site, length, objective=objective, observed=observed)
+    after = measured(standing, site, "distilled", found.graph, *found.notes)
     return replace(after, phases=(*after.phases, training_record(found)))
-
-
-def _at_least_one_weight(mask: WeightMask) -> dict[str, float]:
-    """Densities; of a layer that lost all its weights, as if one lived: it must pass something."""
-    return {n: max(d, 1 / mask[n].numel()) for n, d in densities(mask).items()}
 
 
 def _lecturer(site: Site) -> Graph | None:
@@ -188,14 +168,18 @@ def _lecturer(site: Site) -> Graph | None:
 
 
 def _train(
-    phase: Retrain | PruneWeights,
+    phase: Retrain | PruneWeights | Distill,
     network: Graph,
     teacher: Graph | None,
     site: Site,
     length: Deadline | Epochs,
+    *,
     number: int = 0,
+    objective: Objective | None = None,
+    observed: tuple[str, ...] = (),
     hold: Hold = hold_nothing,
 ) -> Distilled:
+    """One training of a phase, the ``number``-th; the network comes back on the CPU."""
     with site.watch.timed("training"):
         site.listener.stage(f"{phase.name} for {length}")
         found = distill(
@@ -203,9 +187,10 @@ def _train(
             teacher,
             site.data,
             length=length,
+            objective=objective,
+            observed=observed,
             optimisation=phase.settings(network),
             generator=torch.Generator().manual_seed(site.seed + number),
-            augment=augmentation_for(site.data),
             device=site.device,
             hold=hold,
             progress=site.listener.training,

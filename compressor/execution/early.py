@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from compressor.data import augmentation_for
+from compressor.data import ImageData
 from compressor.distillation import learn
 from compressor.execution.following import carry_out
 from compressor.execution.standing import (
@@ -61,15 +61,15 @@ def prune_units_early(
     graph = site.placed(site.graph)
     with site.watch.timed("plan"):
         site.listener.stage("look ahead")
-        preview = _preview(phase.look, site)
+        preview = preview_of(phase.look, site.data, site.seed)
 
         def planned(seen: Preview) -> Plan:
             criterion = phase.criterion(seen, phase.look.saliency)
             scores = agree_on(score(graph, site.analysis, criterion), site.device)
             return phase.allocation(site.analysis, scores, site.budget)
 
-        made = planned(preview)
-        note = _told(diagnose(graph, preview, lambda seen: kept_units(planned(seen))))
+        made, by_labels = planned(preview), planned(preview.without_distillation)
+        note = _told(diagnose(graph, preview, kept_units(made), kept_units(by_labels)))
     site.listener.note(note)
     after = cut(standing, site, site.graph, made)
     return replace(after, student=reset_batch_norm(after.student), notes=(*after.notes, note))
@@ -82,7 +82,7 @@ def prune_weights_early(
     graph = site.placed(site.graph)
     with site.watch.timed("plan"):
         site.listener.stage("look ahead")
-        preview = _preview(phase.look, site)
+        preview = preview_of(phase.look, site.data, site.seed)
 
         def chosen(seen: Preview) -> tuple[WeightMask, tuple[str, ...]]:
             found = weight_scores(graph, seen, phase.look.saliency)
@@ -91,7 +91,8 @@ def prune_weights_early(
             return keep_dearest_everywhere(scores, density, full_mask(site.graph))
 
         alive, kept_whole = chosen(preview)
-        notes = [_told(diagnose(graph, preview, lambda seen: chosen(seen)[0]))]
+        by_labels, _ = chosen(preview.without_distillation)
+        notes = [_told(diagnose(graph, preview, alive, by_labels))]
     if kept_whole:
         notes.append(
             f"kept whole, as all of it would have gone: {', '.join(kept_whole)} (weights that "
@@ -117,7 +118,6 @@ def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Leng
             length=length,
             optimisation=phase.settings(standing.student),
             generator=torch.Generator().manual_seed(site.seed),
-            augment=augmentation_for(site.data),
             device=site.device,
             hold=hold_nothing if alive is None else partial(hold_zero, mask=alive),
             progress=site.listener.training,
@@ -126,14 +126,15 @@ def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Leng
     return replace(after, phases=(*after.phases, training_record(found)))
 
 
-def _preview(look: LookAhead, site: Site) -> Preview:
-    large = max(site.data.preprocessing.crop) >= LARGE_IMAGE
+def preview_of(look: LookAhead, data: ImageData, seed: int) -> Preview:
+    """What a phase looks at.  Raises DataError where labels are missing."""
+    large = max(data.preprocessing.crop) >= LARGE_IMAGE
     most = look.size // 4 if large else look.size  # gradients of all at once
     return draw_preview(
-        site.data,
+        data,
         look.make(1),
-        size=min(most, max(2, len(site.data.train) // (look.steps + look.batches))),
-        generator=torch.Generator().manual_seed(site.seed),
+        size=min(most, max(2, len(data.train) // (look.steps + look.batches))),
+        generator=torch.Generator().manual_seed(seed),
         steps=look.steps,
         learning_rate=look.learning_rate,
         batches=look.batches,

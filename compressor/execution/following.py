@@ -14,11 +14,7 @@ import torch
 
 from compressor.choosing import choose
 from compressor.errors import DataError, OptionError
-from compressor.execution.standing import (
-    Length,
-    Site,
-    Standing,
-)
+from compressor.execution.standing import Length, Site, Standing
 from compressor.graphs import Graph
 from compressor.phases import (
     Distill,
@@ -93,7 +89,7 @@ def require_possible(phases: Sequence[Phase], site: Site, length: Length) -> Non
 
 @singledispatch
 def carry_out(phase: Phase, standing: Standing, site: Site, length: Length) -> Standing:
-    """The standing after this phase.  One function below for each kind of phase."""
+    """The standing after this phase.  Each kind of phase has a function registered here."""
     raise TypeError(f"no function carries out {type(phase).__name__}")
 
 

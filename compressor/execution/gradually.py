@@ -12,7 +12,6 @@ import torch
 
 from compressor import gradual
 from compressor.cutters import MaskedWeights
-from compressor.data import augmentation_for
 from compressor.execution.following import carry_out
 from compressor.execution.standing import (
     Length,
@@ -23,9 +22,7 @@ from compressor.execution.standing import (
     on_cpu,
 )
 from compressor.gradual import most_steps
-from compressor.phases import (
-    PruneGradually,
-)
+from compressor.phases import PruneGradually
 
 
 @carry_out.register
@@ -51,7 +48,6 @@ def prune_gradually(
             generator=torch.Generator().manual_seed(site.seed),
             observed=observed,
             optimisation=phase.settings(standing.student),
-            augment=augmentation_for(site.data),
             device=site.device,
             progress=site.listener.training,
         )

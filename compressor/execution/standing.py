@@ -14,15 +14,14 @@ import msgspec
 from compressor.data import ImageData
 from compressor.distillation import Distilled
 from compressor.errors import ProofError
+from compressor.evaluation import placed
 from compressor.graphs import Graph
 from compressor.judging import Judge, Stage
 from compressor.pacing import Deadline, Epochs
 from compressor.proof import prove
 from compressor.removal import remove
 from compressor.scoring import Batch
-from compressor.sparsity import (
-    WeightMask,
-)
+from compressor.sparsity import WeightMask
 from compressor.types import Analysis, Budget, Plan, Proof
 from compressor.watching import Listener, Stopwatch
 
@@ -48,7 +47,7 @@ class Site:
 
     def placed(self, graph: Graph) -> Graph:
         """The graph on the run's device; a copy where that is another one."""
-        return graph if self.device == "cpu" else graph.copy().to(self.device)
+        return placed(graph, self.device)
 
     def placed_sample(self) -> list[Batch]:
         return [

@@ -5,28 +5,18 @@ Comes in: choices.  Goes out: a ``Recipe``.  Knows nothing of files or clocks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from functools import partial
 
 from compressor.errors import OptionError
 from compressor.lookahead import Saliency, first_order, full, unit_changes
-from compressor.optimisation import (
-    FRESH_PLAIN,
-    Optimisation,
-    drops,
-    fitting_settings,
-    nesterov_sgd,
-)
 from compressor.phases import (
     LookAhead,
     PruneUnitsEarly,
     PruneWeightsEarly,
     SelfDistill,
-    Settings,
 )
 from compressor.planning import plan
-from compressor.recipes.values import Recipe, fresh_settings, one_of
+from compressor.recipes.values import Recipe, fresh_settings, one_of, published
 from compressor.self_distillation import SELF_DISTILLATIONS
 
 CHEN = "Chen et al., EPSD: Early Pruning with Self-Distillation, AAAI 2024"
@@ -35,16 +25,8 @@ EARLY_BATCHES, EARLY_SIZE = 4, 256
 SELF_TAUGHT_EPOCHS = {"cs-kd": 200, "ps-kd": 300, "dlb": 240}
 
 
-def early_settings() -> Settings:
-    """SGD of ProsPr's final training: 0.1, a tenth of it at a half and at three quarters."""
-    settings = Optimisation(
-        learning_rate=0.1,
-        course=drops((0.5, 0.75), 0.1),
-        clip_norm=math.inf,
-        average=0.0,
-        make_optimiser=nesterov_sgd(weight_decay=5e-4),
-    )
-    return partial(fitting_settings, normed=settings, plain=FRESH_PLAIN)
+# ProsPr's final training: a tenth of the learning rate at a half and at three quarters.
+EARLY_SETTINGS = published((0.5, 0.75), 0.1, 5e-4)
 
 
 def _look_ahead(self_distillation: str, steps: int, gradient: str) -> LookAhead:
@@ -98,7 +80,7 @@ def epsd_as_published(
             SelfDistill(
                 make=look.make,
                 epochs=SELF_TAUGHT_EPOCHS[self_distillation],
-                settings=early_settings(),
+                settings=EARLY_SETTINGS,
             ),
         ),
         choices=_early_choices(self_distillation, lookahead, gradient),

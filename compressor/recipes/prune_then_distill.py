@@ -5,20 +5,11 @@ Comes in: choices.  Goes out: a ``Recipe``.  Knows nothing of files or clocks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import partial
 
 from compressor.choosing import Way
 from compressor.distillation import default_objective
 from compressor.objectives import Objective, logit_objective
-from compressor.optimisation import (
-    FRESH_PLAIN,
-    Optimisation,
-    drops,
-    fitting_settings,
-    nesterov_sgd,
-)
 from compressor.phases import (
     Distill,
     Prune,
@@ -26,12 +17,11 @@ from compressor.phases import (
     ReadWidths,
     Repair,
     Retrain,
-    Settings,
     Start,
     Teaching,
     rounds_until,
 )
-from compressor.recipes.values import Recipe, fresh_settings, repaired_settings
+from compressor.recipes.values import Recipe, fresh_settings, published, repaired_settings
 from compressor.scoring import magnitude
 from compressor.ways import AUTO, find_ways
 
@@ -42,22 +32,7 @@ FEATURE_WEIGHT = 5.0
 PARK_AND_NO = "Park & No, Prune Your Model Before Distill It, ECCV 2022"
 
 
-def published(at: tuple[float, ...], factor: float, weight_decay: float) -> Settings:
-    """SGD of Park & No's code on CIFAR-100: 0.1, momentum 0.9, dropped at shares of the run.
-
-    Norms and biases are not decayed, which is ours.  Networks without batch norm, which none of
-    theirs is, have our own settings.
-    """
-    settings = Optimisation(
-        learning_rate=0.1,
-        course=drops(at, factor),
-        clip_norm=math.inf,
-        average=0.0,
-        make_optimiser=nesterov_sgd(weight_decay=weight_decay),
-    )
-    return partial(fitting_settings, normed=settings, plain=FRESH_PLAIN)
-
-
+# Of Park & No's code on CIFAR-100.
 ROUND_SETTINGS = published((39 / 130, 84 / 130), 0.1, 2e-4)
 STUDENT_SETTINGS = published((0.3, 0.6, 0.8), 0.2, 5e-4)
 

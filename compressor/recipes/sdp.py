@@ -120,21 +120,12 @@ def sdp(
 ) -> Recipe:
     """Structured adaptation: units go little by little while the network is held to what the
     unpruned one represents."""
-    one_of("--importance", importance, {name: name for name in IMPORTANCES})
+    cutter = _unit_cutter(similarity, _known(importance), units)
     return Recipe(
         name="sdp",
         form="structured",
         citation=f"structured adaptation of {ONEILL}",
-        phases=(
-            PruneGradually(
-                steps=_at_least_one(steps),
-                schedule=one_of("--schedule", schedule, SCHEDULES),
-                make_cutter=_unit_cutter(similarity, importance, units),
-                make_teach=_make_teach(similarity, unpruned),
-                epochs=GRADUAL_EPOCHS,
-                settings=repaired_settings,
-            ),
-        ),
+        phases=(_phase(cutter, similarity, unpruned, schedule, steps),),
         choices=_gradual_choices(similarity, unpruned, importance, schedule, steps)
         | {"units": units},
     )
@@ -150,23 +141,33 @@ def sdp_as_published(
 ) -> Recipe:
     """Single weights, as in the paper.  Its schedule, weights of the losses and optimiser are not
     known: these are ours."""
-    one_of("--importance", importance, {name: name for name in IMPORTANCES})
+    cutter = _weight_cutter(similarity, _known(importance))
     return Recipe(
         name="sdp",
         form="faithful",
         citation=f"{ONEILL}; schedule and settings, which its summaries leave open, are ours",
-        phases=(
-            PruneGradually(
-                steps=_at_least_one(steps),
-                schedule=one_of("--schedule", schedule, SCHEDULES),
-                make_cutter=_weight_cutter(similarity, importance),
-                make_teach=_make_teach(similarity, unpruned),
-                epochs=GRADUAL_EPOCHS,
-                settings=repaired_settings,
-            ),
-        ),
+        phases=(_phase(cutter, similarity, unpruned, schedule, steps),),
         choices=_gradual_choices(similarity, unpruned, importance, schedule, steps),
     )
+
+
+def _phase(
+    cutter: MakeCutter, similarity: str, unpruned: str, schedule: str, steps: int
+) -> PruneGradually:
+    if steps < 1:
+        raise OptionError(f"--pruning-steps {steps}: give at least 1")
+    return PruneGradually(
+        steps=steps,
+        schedule=one_of("--schedule", schedule, SCHEDULES),
+        make_cutter=cutter,
+        make_teach=_make_teach(similarity, unpruned),
+        epochs=GRADUAL_EPOCHS,
+        settings=repaired_settings,
+    )
+
+
+def _known(importance: str) -> str:
+    return one_of("--importance", importance, {name: name for name in IMPORTANCES})
 
 
 def _gradual_choices(
@@ -179,9 +180,3 @@ def _gradual_choices(
         "schedule": schedule,
         "pruning_steps": steps,
     }
-
-
-def _at_least_one(steps: int) -> int:
-    if steps < 1:
-        raise OptionError(f"--pruning-steps {steps}: give at least 1")
-    return steps

@@ -5,6 +5,7 @@ Comes in and goes out: values and functions.  Knows nothing of any single recipe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,10 @@ from compressor.optimisation import (
     FRESH_PLAIN,
     REPAIRED_NORMED,
     REPAIRED_PLAIN,
+    Optimisation,
+    drops,
     fitting_settings,
+    nesterov_sgd,
 )
 from compressor.phases import (
     Phase,
@@ -54,3 +58,19 @@ repaired_settings: Settings = partial(
     fitting_settings, normed=REPAIRED_NORMED, plain=REPAIRED_PLAIN
 )
 fresh_settings: Settings = partial(fitting_settings, normed=FRESH_NORMED, plain=FRESH_PLAIN)
+
+
+def published(at: tuple[float, ...], factor: float, weight_decay: float) -> Settings:
+    """SGD of the papers' code: 0.1, momentum 0.9, dropped at shares of the run.
+
+    Norms and biases are not decayed, which is ours.  Networks without batch norm, which none of
+    theirs is, have our own settings.
+    """
+    settings = Optimisation(
+        learning_rate=0.1,
+        course=drops(at, factor),
+        clip_norm=math.inf,
+        average=0.0,
+        make_optimiser=nesterov_sgd(weight_decay=weight_decay),
+    )
+    return partial(fitting_settings, normed=settings, plain=FRESH_PLAIN)

@@ -15,16 +15,15 @@ stopped goes on where it was; the page and its picture are written from the file
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.environment import describe
+from benchmarks.studies.parts import typed
 from benchmarks.studies.recipes.arms import RECIPES
 from benchmarks.studies.recipes.figures import Results
 from benchmarks.studies.recipes.page import write_page
@@ -34,7 +33,6 @@ from benchmarks.studies.records import ROOT
 from compressor.errors import DataError, InputError
 from compressor.folders import list_images, parts_of
 from compressor.self_distillation import SELF_DISTILLATIONS
-from export.paths import reduce_argument
 
 MINUTES = 20.0
 
@@ -110,13 +108,12 @@ def main() -> None:
     except InputError as error:
         parser.error(str(error))
     found = Results(recipe=plan.recipe, settings=plan.settings, cells=cells)
-    write_page(found, options.page, _command(sys.argv[1:]), _facts(options.device))
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """What was typed, without paths of this machine."""
-    reduced = (reduce_argument(argument) for argument in arguments)
-    return shlex.join(["python", "-m", "benchmarks.studies.recipes", *reduced])
+    write_page(
+        found,
+        options.page,
+        typed("benchmarks.studies.recipes", sys.argv[1:]),
+        _facts(options.device),
+    )
 
 
 def _facts(device: str) -> dict[str, Any]:

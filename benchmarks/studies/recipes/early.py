@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from benchmarks.studies.recipes.bench import Ground, Outcome, Recorder, Unscored, passes_of
+from compressor import execution
 from compressor.criteria import random_order
 from compressor.densities import plan_by_density
 from compressor.execution import Standing, cut
 from compressor.graphs import Graph
 from compressor.lookahead import (
     Preview,
-    added_gradient,
-    draw_preview,
+    diagnose,
     kept_units,
     layer_densities,
     overlap,
@@ -41,9 +39,10 @@ def looked_ahead(ground: Ground) -> Outcome:
     made = planned(ground, preview)
     by_labels = planned(ground, preview.without_distillation)
     other = preview_of(ground, ground.seed + OTHER_BATCHES).without_distillation
+    found = diagnose(graph, preview, kept_units(made), kept_units(by_labels))
     facts = {
-        "added_gradient": added_gradient(graph, preview),
-        "overlap": overlap(kept_units(made), kept_units(by_labels)),
+        "added_gradient": found.added_gradient,
+        "overlap": found.overlap,
         "overlap_other_batches": overlap(kept_units(by_labels), kept_units(planned(ground, other))),
     }
     return _self_taught(ground, made, facts)
@@ -58,14 +57,10 @@ def simple(ground: Ground) -> Outcome:
 def random_units(ground: Ground) -> Outcome:
     """EPSD's densities of layers, and no say in which units stay."""
     graph, analysis = start(ground), ground.bench.analysis
-    weights = prunable_weights(graph)
-    whole = sum(weight.numel() for weight in weights.values())
+    whole = sum(weight.numel() for weight in prunable_weights(graph).values())
     gone = ground.settings.sparsity * analysis.model.parameters  # biases and norms do not go
     scores = weight_scores(graph, preview_of(ground, ground.seed), _phases(ground)[0].look.saliency)
-    kept = {
-        name: max(density, 1 / weights[name].numel())
-        for name, density in layer_densities(scores, 1 - gone / whole).items()
-    }
+    kept = layer_densities(scores, 1 - gone / whole)
     order = score(graph, analysis, random_order(seed=ground.seed))
     return _self_taught(ground, plan_by_density(analysis, kept, order))
 
@@ -85,16 +80,7 @@ def start(ground: Ground) -> Graph:
 
 def preview_of(ground: Ground, seed: int) -> Preview:
     """As the recipe's own phase draws it."""
-    look, data = _phases(ground)[0].look, ground.bench.data
-    return draw_preview(
-        data,
-        look.make(1),
-        size=min(look.size, max(2, len(data.train) // (look.steps + look.batches))),
-        generator=torch.Generator().manual_seed(seed),
-        steps=look.steps,
-        learning_rate=look.learning_rate,
-        batches=look.batches,
-    )
+    return execution.early.preview_of(_phases(ground)[0].look, ground.bench.data, seed)
 
 
 def planned(ground: Ground, preview: Preview) -> Plan:

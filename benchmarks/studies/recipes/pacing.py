@@ -14,7 +14,7 @@ import msgspec
 from benchmarks.studies.recipes.arms import Recipe
 from benchmarks.studies.recipes.bench import Bench
 from benchmarks.studies.recipes.records import Settings
-from compressor.data import Images, augmentation_for
+from compressor.data import Images
 from compressor.distillation import distill, fitting_batch
 from compressor.evaluation import evaluate
 from compressor.pacing import Epochs
@@ -43,7 +43,6 @@ def measure(bench: Bench) -> tuple[float, float]:
             data,
             length=Epochs(1),
             batch_size=size,
-            augment=augmentation_for(data),
             device=bench.settings.device,
         )
         spent.append(time.perf_counter() - begin)

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
 from benchmarks.studies.answers import Answers
 from benchmarks.studies.records import ROOT
-from compressor.files import write_bytes
 
 RecipeName = Literal["prune-then-distill", "epsd", "sdp"]
 NETWORKS = ("resnet8", "resnet20", "resnet56", "vgg16_bn", "mobilenet_v2")
-Record = TypeVar("Record", "Cell", "Chosen")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,16 +111,3 @@ def network_file(folder: Path, settings: Settings, seed: int, arm: str) -> Path:
 
 def chosen_file(folder: Path, settings: Settings) -> Path:
     return folder / f"{settings.recipe}-{settings.network}-{settings.sparsity:g}-passes.json"
-
-
-def read(path: Path, kind: type[Record], key: str) -> Record | None:
-    """The record in a file; None where there is none of this form and key."""
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=kind)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-    return found if found.key == key else None
-
-
-def write(path: Path, record: Cell | Chosen) -> None:
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(record), indent=1))

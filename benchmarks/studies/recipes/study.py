@@ -25,10 +25,8 @@ from benchmarks.studies.recipes.records import (
     cell_file,
     chosen_file,
     network_file,
-    read,
-    write,
 )
-from benchmarks.studies.records import sources_of_compressor
+from benchmarks.studies.records import read_keyed, sources_of_compressor, write
 
 SOURCES = sources_of_compressor()  # when they were imported, whatever becomes of the files
 
@@ -66,7 +64,7 @@ def study(plan: Study) -> tuple[Cell, ...]:
 def cells_of(plan: Study) -> tuple[Cell, ...]:
     """The cells that are there, failed ones among them."""
     found = (
-        read(cell_file(plan.folder, plan.settings, seed, arm.name), Cell, plan.settings.key)
+        read_keyed(cell_file(plan.folder, plan.settings, seed, arm.name), Cell, plan.settings.key)
         for seed in range(plan.seeds)
         for arm in plan.recipe.arms
     )
@@ -77,7 +75,7 @@ def fill_minutes(plan: Study, minutes: float) -> Study:
     """The study with the passes that fill the minutes: measured once, then as written down."""
     asked = msgspec.structs.replace(plan.settings, epochs=0)
     path, key = chosen_file(plan.folder, asked), f"{asked.key}-{plan.seeds}-{minutes:g}"
-    known = read(path, Chosen, key)
+    known = read_keyed(path, Chosen, key)
     if known is None:
         train, score = measure(open_bench(asked, plan.data, plan.folder))
         epochs = passes_within(plan.recipe, asked, plan.seeds, 60 * minutes, train, score)
@@ -97,7 +95,9 @@ def _due(plan: Study, seed: int, arm: Arm) -> bool:
 
 
 def _known(plan: Study, seed: int, arm: Arm) -> bool:
-    cell = read(cell_file(plan.folder, plan.settings, seed, arm.name), Cell, plan.settings.key)
+    cell = read_keyed(
+        cell_file(plan.folder, plan.settings, seed, arm.name), Cell, plan.settings.key
+    )
     return cell is not None and not cell.failed
 
 

@@ -21,7 +21,7 @@ from compressor.recipes.prune_then_distill import default_teaching as labels_or_
 from compressor.recipes.prune_then_distill import teaching
 from compressor.recipes.values import fresh_settings
 from compressor.scoring import magnitude, score
-from compressor.sparsity import WeightMask, densities
+from compressor.sparsity import WeightMask, densities, density_of
 from compressor.types import Budget, Plan
 
 SHARE = 0.2  # of the living weights, in each round
@@ -127,13 +127,7 @@ def _in_rounds(ground: Ground, arm: Teacher, share: float) -> Outcome:
     judge.stages = {"trained": judge.stages["pruned teacher"]}
     mask: WeightMask = found.mask
     ground.keep(arm, found.pruned, mask)
-    alive = sum(int(part.sum()) for part in mask.values())
-    whole = sum(part.numel() for part in mask.values())
-    return Outcome(
-        judge=judge,
-        passes=passes_of(found),
-        facts={"density": alive / whole},
-    )
+    return Outcome(judge=judge, passes=passes_of(found), facts={"density": density_of(mask)})
 
 
 def _standing_at(ground: Ground, made: Plan) -> Standing:
