@@ -82,7 +82,7 @@ def metrics(values: Mapping[str, float] | None) -> str:
 
 def runtime(row: Mapping[str, object]) -> str:
     """Name of a benchmark row's runtime, as people write it."""
-    names = {"onnxruntime": "ONNX Runtime", "torch": "torch"}
+    names = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
     name = names.get(str(row.get("runtime")), str(row.get("runtime")))
     return name if row.get("device", "cpu") == "cpu" else f"{name} on {row.get('device')}"
 

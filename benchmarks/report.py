@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks import formatting, pictures
-from benchmarks.comparison import decode_samples
+from benchmarks.measurements import decode_samples
 from benchmarks.sampling import Sample
 from benchmarks.verdict import caveats, headline_row, judge, verdict
 from compressor.types import Analysis, KeptUnits, Plan
