@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.measurements import Measurement
-from benchmarks.sampling import Sample
+from benchmarks.sampling import Sample, Subject
 from benchmarks.speedups import is_narrow, speedup
 from benchmarks.statistics import fewest_for
 from benchmarks.workers import Job, Outcome, Source, Told, hear
@@ -32,6 +32,8 @@ MOST_TIMES = 4  # as many processes as asked for, where they end early
 MOST_SECONDS = 45.0  # of a workload whose calls are slow, beyond the time it was given
 LIFE_SECONDS = 300.0  # of a process, beyond its share; a compiler may need minutes
 ROOT = Path(__file__).resolve().parent.parent
+
+COMPARED: tuple[Subject, Subject] = ("student", "twin")
 
 Progress = Callable[[Workload, int], None]
 
@@ -93,7 +95,7 @@ def measure(
             process=process,
             seed=effort.seed,
             begun_s=time.monotonic(),
-            share_s=effort.seconds / effort.processes,
+            share_s=_share([spent[one] for one in waiting], process, effort),
             within=effort.within,
         )
         outcomes = run(job)
@@ -109,6 +111,16 @@ def measure(
             if end is not None or last:
                 ended[workload] = _gathered(found[workload], spent[workload], end or "time spent")
     return ended
+
+
+def _share(spent: Sequence[float], process: int, effort: Effort) -> float:
+    """Seconds of the next process for each workload: what is left, over the processes to come.
+
+    Where earlier ones took longer than their share, later ones get less, but never below half.
+    """
+    even = effort.seconds / effort.processes
+    left = effort.seconds - sum(spent) / len(spent)
+    return max(left / max(effort.processes - process, 1), even / 2)
 
 
 def run(job: Job) -> tuple[Outcome, ...]:
@@ -170,8 +182,7 @@ def _narrow(samples: Sequence[Sample], within: float) -> bool:
     """Both intervals narrow, and calls enough for the 99th percentile."""
     calls = min(sum(one.subject == name for one in samples) for name in ("teacher", "student"))
     return calls >= fewest_for(0.99) and all(
-        is_narrow(speedup(samples, over), within)
-        for over in ("student", "twin")  # type: ignore[arg-type]
+        is_narrow(speedup(samples, over), within) for over in COMPARED
     )
 
 

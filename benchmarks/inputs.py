@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -153,6 +154,7 @@ def make_inputs(
         zip(signature, shapes(signature, batch, sizes), strict=True)
     ):
         generator = np.random.default_rng((seed, place))
+        values: Any
         if entry.kind.startswith("float"):
             values = generator.standard_normal(shape, dtype=np.float32)
         else:

@@ -106,12 +106,14 @@ def sample(
     plan: Sampling | None = None,
     process: int = 0,
     narrow_enough: Callable[[list[Sample]], bool] = lambda samples: False,
+    when_warm: Callable[[], None] = lambda: None,
     clock: Clock = time.perf_counter_ns,
     cpu_clock: Clock = time.process_time_ns,
 ) -> Sitting:
     """Measure the three calls in turn until ``narrow_enough`` or the time is spent.
 
-    ``narrow_enough`` sees all samples after 30 rounds and after every quarter more.
+    ``narrow_enough`` sees all samples after 30 rounds and after every quarter more; ``when_warm``
+    is called once, between warm-up and the first round.
     """
     plan = plan or Sampling()
     begin = clock()
@@ -124,6 +126,7 @@ def sample(
     fastest_s = min(float(np.median(times[-5:])) for times, _ in warm.values()) / 1e9
     count = int(np.clip(round(plan.block_seconds / max(fastest_s, 1e-9)), 1, plan.most_calls))
 
+    when_warm()
     generator = np.random.default_rng((seed, process))
     samples: list[Sample] = []
     rounds, look_at, stopped = 0, 30, False

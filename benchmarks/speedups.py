@@ -116,8 +116,9 @@ def rounds_are_narrow(samples: Sequence[Sample], within: float) -> bool:
 
     The interval of the median from order statistics, in the normal approximation of the binomial.
     """
-    for over in ("student", "twin"):
-        for gains in round_speedups(samples, over).values():  # type: ignore[arg-type]
+    both: tuple[Subject, Subject] = ("student", "twin")
+    for over in both:
+        for gains in round_speedups(samples, over).values():
             ordered, n = np.sort(gains), len(gains)
             low = int(np.floor(n / 2 - 0.98 * np.sqrt(n)))
             if low < 1 or ordered[n - low] - ordered[low - 1] > 2 * within:

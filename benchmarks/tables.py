@@ -5,7 +5,7 @@ Knows nothing of how anything was measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -14,27 +14,41 @@ from rich.table import Table
 from benchmarks.formatting import TIMES, interval, milliseconds, runtime, significant
 
 Document = Mapping[str, Any]
+SAME = "the same again"  # where a file is compared with itself
 
 
-def table(document: Document) -> Table:
-    """For each setting a heading, a line for the reference and one for every other file."""
-    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    found.add_column("file", overflow="fold")
+def tables(document: Document) -> tuple[Table, ...]:
+    """A table for each setting: a line for the reference and one for every other file."""
+    settings: dict[str, list[Mapping[str, Any]]] = {}
+    for one in document["rows"]:
+        settings.setdefault(setting(one), []).append(one)
+    names = [entry["file"] for entry in document["files"]]
+    width = min(max(map(len, [*names, SAME])), 30)
+    return tuple(
+        _table(place, document["reference"], rows, width) for place, rows in settings.items()
+    )
+
+
+def _table(place: str, reference: str, rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+    found = Table(
+        title=place,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    found.add_column("file", overflow="fold", width=width)
     for name in ("median ms", "p90", "p99"):
-        found.add_column(name, justify="right", no_wrap=True)
+        found.add_column(name, justify="right", no_wrap=True, min_width=5)
     for name in ("speed-up (95 %)", "verdict"):
         found.add_column(name)
-    seen = set()
-    for one in document["rows"]:
-        place = setting(one)
-        if place not in seen:
-            found.add_row(f"[bold]{place}[/bold]")
-            found.add_row(f"  {document['reference']}", *_times(one["teacher"]))
-        seen.add(place)
-        itself = one["file"] == document["reference"]
-        said = f"{one['verdict']}, {one['status']}"
-        name = "the same again" if itself else one["file"]
-        found.add_row(f"  {name}", *_times(one["student"]), gain(one), said)
+    found.add_row(reference, *_times(rows[0]["teacher"]))
+    for one in rows:
+        name = SAME if one["file"] == reference else one["file"]
+        found.add_row(
+            name, *_times(one["student"]), gain(one), f"{one['verdict']}, {one['status']}"
+        )
     return found
 
 

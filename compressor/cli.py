@@ -377,7 +377,7 @@ def bench(
     from benchmarks import bench as benches
     from benchmarks.dispatch import Effort
     from benchmarks.inputs import parse_sizes
-    from benchmarks.tables import notes, setting, table
+    from benchmarks.tables import notes, setting, tables
     from compressor.console import Console
     from compressor.files import check_writable, write_bytes
 
@@ -404,7 +404,7 @@ def bench(
         write_bytes(Path(json), _json(found).encode())
     if before is not None:
         found = benches.against(found, before, str(against))
-    console.table(table(found), notes(found))
+    console.tables(tables(found), notes(found))
 
 
 @app.command()

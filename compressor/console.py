@@ -63,10 +63,11 @@ class Console:
         if self._terminal.is_terminal:
             self._draw("measuring", text, 0.0)
 
-    def table(self, found: Table, lines: Sequence[str]) -> None:
-        """A table as wide as it needs to be, and the lines below it."""
+    def tables(self, found: Sequence[Table], lines: Sequence[str]) -> None:
+        """Tables, and the lines below them."""
         self._close_bar()
-        self._terminal.print(found)
+        for one in found:
+            self._terminal.print(one)
         for text in lines:
             self.note(text)
 

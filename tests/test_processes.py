@@ -18,7 +18,7 @@ from tests.test_builds import NETWORK
 BUILD = (
     "build", "--teacher", "small.pt", "--arch", "net.py:small", "--image-size", "16", "--data",
     "digits", "--sparsity", "0.5", "--criterion", "magnitude", "--allocation", "uniform",
-    "--epochs", "4", "--threads", "1", "--device", "cpu", "--bench-seconds", "0.1",
+    "--epochs", "4", "--threads", "1", "--device", "cpu", "--bench-seconds", "0",
 )  # fmt: skip
 
 
