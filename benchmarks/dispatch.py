@@ -83,6 +83,7 @@ def measure(
     spent = dict.fromkeys(workloads, 0.0)
     found: dict[Workload, list[Outcome]] = {workload: [] for workload in workloads}
     ended: dict[Workload, Measurement | str] = {}
+    overrun_s = 0.0
     for process in range(MOST_TIMES * effort.processes):
         waiting = tuple(one for one in workloads if one not in ended)
         if not waiting:
@@ -95,11 +96,12 @@ def measure(
             process=process,
             seed=effort.seed,
             begun_s=time.monotonic(),
-            share_s=_share([spent[one] for one in waiting], process, effort),
+            share_s=_share([spent[one] for one in waiting], process, overrun_s, effort),
             within=effort.within,
         )
         outcomes = run(job)
         seconds = (time.monotonic() - job.begun_s) / len(waiting)
+        overrun_s = max(seconds - job.share_s, 0.0)
         last = process + 1 == MOST_TIMES * effort.processes
         for workload, outcome in zip(waiting, outcomes, strict=True):
             spent[workload] += seconds
@@ -113,14 +115,15 @@ def measure(
     return ended
 
 
-def _share(spent: Sequence[float], process: int, effort: Effort) -> float:
+def _share(spent: Sequence[float], process: int, overrun_s: float, effort: Effort) -> float:
     """Seconds of the next process for each workload: what is left, over the processes to come.
 
-    Where earlier ones took longer than their share, later ones get less, but never below half.
+    What the process before took beyond its share, to end and be heard, this one will take too.
+    Where earlier ones took longer, later ones get less, but never below half.
     """
     even = effort.seconds / effort.processes
     left = effort.seconds - sum(spent) / len(spent)
-    return max(left / max(effort.processes - process, 1), even / 2)
+    return max(left / max(effort.processes - process, 1) - overrun_s, even / 2)
 
 
 def run(job: Job) -> tuple[Outcome, ...]:

@@ -119,7 +119,7 @@ def test_measuring_goes_on_until_the_time_is_spent_and_slow_starts_are_made_up_f
     monkeypatch.setattr(dispatch, "run", run)
     monkeypatch.setattr(dispatch.time, "monotonic", lambda: now[0])
     found = measure(pair_of(file), (ORT,), Effort(seconds=10, processes=5))
-    assert shares == pytest.approx([2.0, 1.5, 1.5, 1.5, 1.5])
+    assert shares == pytest.approx([2.0, 1.0, 5 / 3, 5 / 3, 5 / 3])
     assert not isinstance(found[ORT], str)
     assert found[ORT].stopped == "time spent"
     assert found[ORT].seconds == pytest.approx(10)
