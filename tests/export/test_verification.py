@@ -11,10 +11,11 @@ import pytest
 from torch import Tensor
 
 from compressor.errors import FolderError
+from export.golden import write_golden
 from export.manifest import write_manifest
 from export.onnx_files import OnnxFile
 from export.prediction import Array, predict
-from export.verification import verify, write_golden
+from export.verification import verify
 
 FILE = "onnx/student.onnx"
 
