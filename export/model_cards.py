@@ -80,7 +80,7 @@ def escape(value: object) -> str:
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", line.strip())
     # At a line's start these begin a heading, a list, an underline or front matter.
-    line = re.sub(r"^(\d*)([-+=#.)])", r"\1\\\2", line)
+    line = re.sub(r"^([-+=#])", r"\\\1", re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line))
     # What would become a link by itself.
     return line.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
 
