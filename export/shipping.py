@@ -57,10 +57,11 @@ def ship(
     ``static_batch``: the student also gets a twin whose batch is 1.  Raises ParityError where a
     file answers otherwise than its graph; that file is not left behind.
     """
+    program = export_program(teacher.graph)
+    found = list(ship_onnx(folder, teacher, program, samples, opset, threads))
     program = export_program(student.graph)
     write_program(program, folder / "student.pt2")
-    first = ship_onnx(folder, teacher, export_program(teacher.graph), samples, opset, threads)
-    found = [*first, *ship_onnx(folder, student, program, samples, opset, threads, static_batch)]
+    found += ship_onnx(folder, student, program, samples, opset, threads, static_batch)
     golden = samples[:GOLDEN_SAMPLES].numpy()
     write_golden(folder, golden, answers(folder, found, golden, threads))
     return tuple(found)
@@ -86,6 +87,7 @@ def ship_onnx(
             parity = check_parity(one.path, subject.graph, samples, threads=threads)
         except ParityError:
             one.path.unlink()
+            one.path.with_name(f"{one.path.name}.data").unlink(missing_ok=True)
             raise
         found.append(
             Deployable(
