@@ -101,7 +101,10 @@ def sit(job: Job, workload: Workload, until_s: float) -> Outcome:
         for subject in (SUBJECTS[place] for place in order):
             source = sources[subject]
             feed = make_inputs(source.signature, workload.batch, sizes=source.sizes, seed=job.seed)
-            ready[subject] = (runtime.prepare(Path(source.path)), runtime.place(feed))
+            prepared, placed = runtime.prepare(Path(source.path)), runtime.place(feed)
+            if prepared.late:
+                prepared(placed)
+            ready[subject] = (prepared, placed)
         left = until_s - time.monotonic()
         plan = Sampling(seconds=max(left, job.share_s / 2))
         before: list[Counters] = []

@@ -135,6 +135,16 @@ Processes = Annotated[int, typer.Option(help="fresh processes for every setting,
 JsonFile = Annotated[str | None, typer.Option("--json", help="write every figure to this file")]
 SampleFolder = Annotated[str | None, typer.Option("--samples", help="folder for every timed call")]
 Against = Annotated[str | None, typer.Option(help="an earlier --json file, of a like environment")]
+StaticBatch = Annotated[
+    bool, typer.Option("--static-batch", help="also an ONNX file whose batch is 1")
+]
+Triton = Annotated[
+    bool, typer.Option("--triton", help="also a model repository for the Triton server")
+]
+SignKey = Annotated[
+    str | None, typer.Option(help="PEM file of a private key (EC) that signs the folder")
+]
+Opset = Annotated[int | None, typer.Option(help="of the ONNX files")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Everything = Annotated[bool, typer.Option("--all", help="show lists whole")]
 

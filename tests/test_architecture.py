@@ -85,6 +85,13 @@ TORCH_FREE = (
     "benchmarks.summaries",
     "benchmarks.tables",
     "benchmarks.verdict",
+    "export.golden",
+    "export.manifest",
+    "export.materials",
+    "export.model_cards",
+    "export.replays",
+    "export.signatures",
+    "export.triton",
     "export.verification",
 )
 

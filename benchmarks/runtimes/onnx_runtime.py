@@ -92,7 +92,8 @@ class OnnxRuntimeGpu:
             binding.synchronize_outputs()
             return binding
 
-        return Prepared(call=call, ran_by=ran_by)
+        # TensorRT builds an engine for free sizes when it first sees them.
+        return Prepared(call=call, ran_by=ran_by, late=self.provider == TENSORRT)
 
     def place(self, inputs: Feed) -> Any:
         """OrtValues in the device's memory."""

@@ -23,6 +23,7 @@ class Prepared:
 
     call: Call
     ran_by: str  # as "43 nodes by CPUExecutionProvider"
+    late: bool = False  # it compiles or records at the first call, which is then part of loading
 
     def __call__(self, placed: Any) -> Any:
         return self.call(placed)

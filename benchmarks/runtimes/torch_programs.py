@@ -61,7 +61,9 @@ class TorchCompiled:
 
         compiled = torch.compile(load_module(model, self.device), fullgraph=True, dynamic=False)
         return Prepared(
-            call=_waiting(compiled, self.device), ran_by=f"torch.compile on {self.device}"
+            call=_waiting(compiled, self.device),
+            ran_by=f"torch.compile on {self.device}",
+            late=True,
         )
 
     def place(self, inputs: Feed) -> Any:
@@ -107,7 +109,7 @@ class CudaGraphs:
             torch.cuda.synchronize()
             return outputs
 
-        return Prepared(call=call, ran_by="CUDA graph")
+        return Prepared(call=call, ran_by="CUDA graph", late=True)
 
     def place(self, inputs: Feed) -> Any:
         placed = place_tensors(inputs, self.device)
