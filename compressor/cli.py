@@ -30,6 +30,7 @@ from compressor.options import (
     FeatureWeight,
     Fold,
     FormName,
+    FullBenchmark,
     FullSchedule,
     Gradient,
     ImageSize,
@@ -50,6 +51,7 @@ from compressor.options import (
     SelfDistillation,
     SignKey,
     Similarity,
+    SloMs,
     SmallestGroup,
     Sparsity,
     StaticBatch,
@@ -130,6 +132,8 @@ def build(
     device: Device = None,
     threads: Threads = 0,
     bench_seconds: Annotated[float, typer.Option(help="per benchmark setting")] = 5.0,
+    full_benchmark: FullBenchmark = False,
+    slo_ms: SloMs = None,
     out: Annotated[str | None, typer.Option(help="run folder; runs/TEACHER-OF-SPARSITY")] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="begin anew in a run's folder")
@@ -198,6 +202,8 @@ def build(
             opset=opset,
             packaging=Packaging(static_batch=static_batch, triton=triton, sign_key=sign_key),
             bench_seconds=bench_seconds,
+            full_benchmark=full_benchmark,
+            slo_ms=slo_ms,
             restart=restart,
             command=("compressor", *sys.argv[1:]),
             listener=console,
