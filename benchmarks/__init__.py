@@ -37,6 +37,6 @@
     pictures      numbers to inline SVG
     report        a run folder's files to one self-contained page
 
-Only ``runtimes`` and ``inputs`` touch torch; the first, ``profilers``, ``sessions`` and ``throughput`` touch ONNX
-Runtime or OpenVINO, and only inside functions.
+Only ``runtimes`` and ``inputs`` touch torch; ``runtimes``, ``profilers``, ``sessions`` and
+``throughput`` touch ONNX Runtime or OpenVINO; all only inside functions.
 """
