@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -36,6 +36,10 @@ from compressor.standings import forget_standings, keep_standing, read_standing
 from compressor.types import Budget
 from compressor.watching import Listener, Silent, Stopwatch
 
+if TYPE_CHECKING:
+    from export.lowering import Examples
+    from export.precisions import Shipment
+
 PARITY_SAMPLES = 8  # batches of 1, 2 and 5
 FRESH_SEEDS = 1000  # added to the seed: a teacher trained with it started from its own weights
 DEFAULT_LENGTH = Deadline(600.0)
@@ -54,6 +58,9 @@ def build(
     seed: int = 0,
     device: str = "cpu",
     threads: int = 0,
+    precisions: Sequence[str] = ("fp32",),
+    calibration: str = "minmax",
+    max_drop: float = 1.0,
     opset: int | None = None,
     bench_seconds: float = 5.0,
     restart: bool = False,
@@ -65,17 +72,30 @@ def build(
 
     ``data``: an image folder, "digits" or "synthetic" (pictures synthesised from the teacher itself
     where its batch norms allow it, see ``inversion``); ``test``: a folder of its own.  ``length``
-    None: no training.  ``sample``: training images that scoring and repair may see.  ``threads`` 0
+    None: no training.  ``sample``: training images that scoring, repair and calibration may see.
+    ``precisions``: of the ONNX files (fp32, fp16, bf16, int8), ``calibration``: how int8 finds its
+    ranges; one that loses more than ``max_drop`` points is marked as not advised.  ``threads`` 0
     leaves torch's own number.  A folder that holds this very run is continued, or returned at once
     when complete.  Under a launcher of several processes the first one writes.
 
     Raises InputError kinds before anything is written; ProofError and ParityError name defects.
     """
+    from export.precisions import Shipment, calibration_of, precisions_of
+
     recipe = recipe or prune_then_distill()
     watch = stopwatch or Stopwatch()
     listener = listener or Silent()
     folder = Path(out) if out is not None else default_folder(teacher, budget)
-    inputs = _inputs(teacher, data, test, recipe, budget, length, sample, seed, device, opset)
+    shipment = Shipment(
+        precisions=precisions_of(precisions),
+        calibration=calibration_of(calibration),
+        max_drop=max_drop,
+        opset=opset,
+    )
+    inputs = {
+        **_inputs(teacher, data, test, recipe, budget, length, sample, seed, device, opset),
+        **shipment.inputs(),
+    }
     device = own_device(device)
     if not is_first():
         wait(device)  # for the first process to decide about the folder
@@ -105,7 +125,7 @@ def build(
     if not is_first():
         return folder
     _check_structure(site, standing)
-    deployables = _ship(run, teacher, site, standing, opset, threads)
+    deployables = _ship(run, teacher, site, standing, shipment, threads)
     benchmarks = _benchmark(run, site, standing, bench_seconds, threads)
     run.write(
         "report.json",
@@ -119,8 +139,8 @@ def build(
             "data": reporting.data_facts(site.data),
             "environment": reporting.environment(threads),
             "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
-            "warnings": list(standing.plan.warnings) if standing.plan else [],
-            "notes": reporting.notes(teacher, site, standing),
+            "warnings": reporting.warnings(standing, deployables),
+            "notes": reporting.notes(teacher, site, standing, deployables),
             "command": reporting.published_command(command),
             "seed": seed,
         },
@@ -181,13 +201,13 @@ def _ship(
     teacher: Teacher,
     site: Site,
     standing: Standing,
-    opset: int | None,
+    shipment: Shipment,
     threads: int,
 ) -> tuple[Any, ...]:
     from export.descriptions import Description
     from export.manifest import installed_versions
     from export.preprocessing import write_preprocessing
-    from export.shipping import Subject, measure_accuracy, ship
+    from export.shipping import Subject, measure, ship
     from export.weights import write_weights
 
     data, student, plan = site.data, standing.student, standing.plan
@@ -211,21 +231,37 @@ def _ship(
             Subject(name="teacher", graph=site.graph, description=facts),
             Subject(name="student", graph=student, description=cut),
             samples,
-            opset=opset,
+            precisions=shipment.precisions,
+            examples=_examples(site, shipment.calibration),
+            opset=shipment.opset,
             threads=threads,
         )
         write_preprocessing(run.folder, data.preprocessing, labels)
     with site.watch.timed("evaluation"):
         site.listener.stage("measure the files")
-        return tuple(
-            replace(
-                one,
-                metrics=measure_accuracy(
-                    run.folder / one.file, images, data.preprocessing, threads=threads
-                ),
-            )
-            for one in shipped
+        return measure(
+            run.folder,
+            shipped,
+            images,
+            data.preprocessing,
+            samples,
+            max_drop=shipment.max_drop,
+            threads=threads,
         )
+
+
+def _examples(site: Site, calibration: str) -> Examples:
+    """Training images as lower precisions see them, some of those that scoring saw."""
+    from export.lowering import CALIBRATION_IMAGES, Examples
+
+    inputs = torch.cat([x for x, _ in site.sample])[:CALIBRATION_IMAGES]
+    size = len(site.sample[0][0])  # as many at a time as scoring looked at
+    return Examples(
+        batches=lambda: ((part.numpy(),) for part in inputs.split(size)),
+        images=len(inputs),
+        source="synthetic pictures" if site.data.name == "synthetic" else "training images",
+        method=calibration,
+    )
 
 
 def _benchmark(

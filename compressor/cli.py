@@ -21,6 +21,7 @@ from compressor.options import (
     AllocationName,
     Arch,
     AsJson,
+    CalibrationName,
     CriterionName,
     Data,
     Device,
@@ -37,10 +38,12 @@ from compressor.options import (
     KeepAtLeast,
     KeepWhole,
     Lookahead,
+    MaxDrop,
     Mean,
     Minutes,
     MultipleOf,
     Of,
+    PrecisionNames,
     PruningSteps,
     RecipeName,
     RepairImages,
@@ -117,7 +120,9 @@ def build(
     keep_at_least: KeepAtLeast = 0.1,
     smallest_group: SmallestGroup = 8,
     keep_whole: KeepWhole = None,
-    precision: Annotated[str, typer.Option(help="of the deployables: fp32")] = "fp32",
+    precision: PrecisionNames = "fp32",
+    calibration: CalibrationName = None,
+    max_drop: MaxDrop = None,
     opset: Annotated[int | None, typer.Option(help="of the ONNX files")] = None,
     seed: Seed = 0,
     device: Device = None,
@@ -136,9 +141,9 @@ def build(
     from compressor.processes import is_first
     from compressor.recipes.wishes import Wishes, find_recipe
     from compressor.watching import Stopwatch
+    from export.precisions import shipment_of
 
-    if precision != "fp32":
-        raise OptionError(f"--precision {precision}: only fp32 is built so far")
+    shipment = shipment_of(precision, calibration, max_drop, opset)
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     wishes = Wishes(
         criterion=criterion,
@@ -187,6 +192,9 @@ def build(
             seed=seed,
             device=place,
             threads=threads,
+            precisions=shipment.names,
+            calibration=shipment.calibration,
+            max_drop=shipment.max_drop,
             opset=opset,
             bench_seconds=bench_seconds,
             restart=restart,

@@ -112,6 +112,19 @@ Minutes = Annotated[float | None, typer.Option(help="of training; 10 by default"
 Epochs = Annotated[int | None, typer.Option(help="of training, in place of --minutes; 0: none")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
+PrecisionNames = Annotated[
+    str, typer.Option("--precision", help="of the ONNX files, as fp32,fp16,bf16,int8")
+]
+CalibrationName = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", help="how int8 finds its ranges: minmax (default), entropy or percentile"
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(help="points that a precision may lose before it is not advised; 1"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Everything = Annotated[bool, typer.Option("--all", help="show lists whole")]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
@@ -20,6 +20,9 @@ from compressor.loading import Teacher
 from compressor.recipes import Recipe
 from compressor.sparsity import density_of
 from compressor.types import Source
+
+if TYPE_CHECKING:
+    from export.deployables import Deployable
 
 FORMAT = 1
 EVALUATION_ONLY = (
@@ -74,11 +77,24 @@ def choices(recipe: Recipe, site: Site, standing: Standing) -> dict[str, Any]:
     }
 
 
-def notes(teacher: Teacher, site: Site, standing: Standing) -> list[str]:
+def warnings(standing: Standing, deployables: Sequence[Deployable]) -> list[str]:
+    """What a reader must know: of the plan, and of files that are not advised."""
+    from export import advice
+
+    planned = standing.plan.warnings if standing.plan else ()
+    return [*planned, *advice.warnings(deployables)]
+
+
+def notes(
+    teacher: Teacher, site: Site, standing: Standing, deployables: Sequence[Deployable]
+) -> list[str]:
     """What happened on the way that a reader should know."""
+    from export import advice
+
     origin = f"preprocessing: {teacher.preprocessing.origin}"
     captured = (EVALUATION_ONLY, *site.graph.notes)
-    return [*teacher.notes, origin, *captured, *site.data.notes, *standing.notes]
+    shipped = advice.notes(deployables)
+    return [*teacher.notes, origin, *captured, *site.data.notes, *standing.notes, *shipped]
 
 
 def environment(threads: int) -> dict[str, Any]:

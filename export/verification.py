@@ -55,9 +55,15 @@ def write_golden(
     outputs: Mapping[str, Array],
     *,
     tolerance: float = TOLERANCE,
+    tolerances: Mapping[str, float] | None = None,
 ) -> Path:
-    """Keep a few samples and what each ONNX file (its path in the folder) answers to them."""
+    """Keep a few samples and what each ONNX file (its path in the folder) answers to them.
+
+    ``tolerances``: of the files that have one of their own.
+    """
     arrays = {"input": inputs, "tolerance": np.asarray(tolerance)}
+    own = tolerances or {}
+    arrays |= {f"tolerance/{file}": np.asarray(own[file]) for file in sorted(own)}
     arrays |= {f"output/{file}": outputs[file] for file in sorted(outputs)}
     path = folder / GOLDEN_FILE
     with replacing(path) as place, zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -81,12 +87,12 @@ def verify(folder: Path) -> Verification:
     replays: list[Replay] = []
     lines = list(differences)
     if (folder / GOLDEN_FILE).is_file() and not changed & {GOLDEN_FILE, MANIFEST_FILE}:
-        inputs, outputs, tolerance = _read_golden(folder / GOLDEN_FILE)
+        inputs, outputs, tolerances = _read_golden(folder / GOLDEN_FILE)
         for file, expected in outputs.items():
             if file in changed or f"{file}.data" in changed:
                 continue
             try:
-                replay = _replay(folder, file, inputs, expected, tolerance)
+                replay = _replay(folder, file, inputs, expected, tolerances[file])
             except InputError as error:
                 lines.append(f"{file}: {error}")
                 continue
@@ -94,12 +100,13 @@ def verify(folder: Path) -> Verification:
             if not replay.passed:
                 lines.append(
                     f"{file}: golden outputs differ by {replay.max_relative_error:.2e} relative, "
-                    f"tolerance {tolerance:.0e}"
+                    f"tolerance {replay.tolerance:.1g}"
                 )
     return Verification(files=len(listed), differences=tuple(lines), replays=tuple(replays))
 
 
-def _read_golden(path: Path) -> tuple[Array, dict[str, Array], float]:
+def _read_golden(path: Path) -> tuple[Array, dict[str, Array], dict[str, float]]:
+    """Inputs; by file, its outputs and its tolerance, which is that of all where it has none."""
     try:
         with np.load(path, allow_pickle=False) as golden:
             outputs = {
@@ -107,7 +114,9 @@ def _read_golden(path: Path) -> tuple[Array, dict[str, Array], float]:
                 for name in golden.files
                 if name.startswith("output/")
             }
-            return golden["input"], outputs, float(golden["tolerance"])
+            common = float(golden["tolerance"])
+            own = {file: golden.get(f"tolerance/{file}", common) for file in outputs}
+            return golden["input"], outputs, {file: float(one) for file, one in own.items()}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise FolderError(f"{path} cannot be read ({error}); build anew") from error
 
