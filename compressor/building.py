@@ -33,7 +33,7 @@ from compressor.reporting import plain
 from compressor.runs import Run, open_run
 from compressor.samples import evaluation_images
 from compressor.standings import forget_standings, keep_standing, read_standing
-from compressor.types import Budget
+from compressor.types import USUAL_FILES, Budget, Packaging
 from compressor.watching import Listener, Silent, Stopwatch
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def build(
     calibration: str = "minmax",
     max_drop: float = 1.0,
     opset: int | None = None,
+    packaging: Packaging = USUAL_FILES,
     bench_seconds: float = 5.0,
     restart: bool = False,
     command: Sequence[str] = (),
@@ -82,6 +83,7 @@ def build(
     """
     from export.precisions import Shipment, calibration_of, precisions_of
 
+    _check_key(packaging)
     recipe = recipe or prune_then_distill()
     watch = stopwatch or Stopwatch()
     listener = listener or Silent()
@@ -93,7 +95,9 @@ def build(
         opset=opset,
     )
     inputs = {
-        **_inputs(teacher, data, test, recipe, budget, length, sample, seed, device, opset),
+        **_inputs(
+            teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging
+        ),
         **shipment.inputs(),
     }
     device = own_device(device)
@@ -125,7 +129,7 @@ def build(
     if not is_first():
         return folder
     _check_structure(site, standing)
-    deployables = _ship(run, teacher, site, standing, shipment, threads)
+    deployables = _ship(run, teacher, site, standing, shipment, threads, packaging.static_batch)
     benchmarks = _benchmark(run, site, standing, bench_seconds, threads)
     run.write(
         "report.json",
@@ -146,7 +150,7 @@ def build(
         },
     )
     forget_standings(folder)
-    _close(run, command, seed)
+    _close(run, command, seed, packaging)
     return folder
 
 
@@ -203,6 +207,7 @@ def _ship(
     standing: Standing,
     shipment: Shipment,
     threads: int,
+    static_batch: bool,
 ) -> tuple[Any, ...]:
     from export.descriptions import Description
     from export.manifest import installed_versions
@@ -235,6 +240,7 @@ def _ship(
             examples=_examples(site, shipment.calibration),
             opset=shipment.opset,
             threads=threads,
+            static_batch=static_batch,
         )
         write_preprocessing(run.folder, data.preprocessing, labels)
     with site.watch.timed("evaluation"):
@@ -292,14 +298,30 @@ def _benchmark(
     }
 
 
-def _close(run: Run, command: Sequence[str], seed: int) -> None:
-    """The page, then the manifest: the folder is complete when it is there."""
+def _check_key(packaging: Packaging) -> None:
+    """A key that cannot sign is refused before hours of training, not after."""
+    if packaging.sign_key is not None:
+        from export.signatures import check_key
+
+        check_key(Path(packaging.sign_key))
+
+
+def _close(run: Run, command: Sequence[str], seed: int, packaging: Packaging) -> None:
+    """The page, then what makes a product of the folder, last the manifest and the signature."""
     from benchmarks.report import read, render
     from compressor.files import write_bytes
-    from export.manifest import installed_versions, write_manifest
+    from export.products import finish, product_name
 
-    write_bytes(run.folder / "report.html", render(read(run.folder)).encode())
-    write_manifest(run.folder, command, seed, installed_versions())
+    found = read(run.folder)
+    write_bytes(run.folder / "report.html", render(found).encode())
+    finish(
+        run.folder,
+        product_name(found.report),
+        found.report,
+        packaging=packaging,
+        command=command,
+        seed=seed,
+    )
 
 
 def _inputs(
@@ -313,6 +335,7 @@ def _inputs(
     seed: int,
     device: str,
     opset: int | None,
+    packaging: Packaging,
 ) -> Mapping[str, Any]:
     """What a run depends on, as plain values; another machine path to the same data is the same."""
     return {
@@ -331,6 +354,9 @@ def _inputs(
         "seed": seed,
         "device": device,
         "opset": opset,
+        "static_batch": packaging.static_batch,
+        "triton": packaging.triton,
+        "signed": packaging.sign_key is not None,
     }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from export.deployables import Deployable, Drop, Metrics, TensorLoss
 from export.divergence import worst_halved, worst_quantised
 from export.lowering import rounded
-from export.precisions import BF16, FP16, FP32
+from export.precisions import BF16, FP16, FP32, network_of
 from export.prediction import Array, accuracy, choose, predict_batches
 
 HALVES = (FP16.name, BF16.name)
@@ -44,13 +44,15 @@ def advise(
         return predict_batches(path, batches(), threads=threads)
 
     found: list[Deployable] = []
-    source, reference = folder, np.empty(0)
+    whole: dict[str, tuple[Path, Array]] = {}
     for one in files:
         path = folder / one.file
         if one.precision == FP32.name:
-            source, reference = path, logits_of(path)
-            found.append(replace(one, metrics=_metrics(reference, labels)))
+            logits = logits_of(path)
+            found.append(replace(one, metrics=_metrics(logits, labels)))
+            whole.setdefault(network_of(one.file), (path, logits))
             continue
+        source, reference = whole[network_of(one.file)]
         drops = []
         if one.not_runnable is None:
             logits = logits_of(path)

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from compressor.errors import DefectError, InputError, OptionError, ParityError
 from export.calibration import METHODS, Batch, largest_values
-from export.deployables import Calibration, Deployable, Parity
+from export.deployables import Calibration, Deployable
 from export.descriptions import Description
 from export.evaluators import open_evaluator
 from export.half import BFLOAT16, FLOAT16, Half, round_results, to_half
-from export.onnx_files import OnnxFile, save, save_onnx
+from export.onnx_files import OnnxFile, save_onnx, write_model
 from export.parity import check_parity
-from export.precisions import BF16, FP16, INT8, Precision
-from export.prediction import Array, Run, open_run, predict
+from export.precisions import BF16, FP16, FP32, INT8, Precision
+from export.prediction import Run, open_run
 from export.quantisation import integers_here, to_int8
 
 HALVES = {FP16: FLOAT16, BF16: BFLOAT16}
@@ -49,10 +49,9 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lowered:
-    """``answers``: to the golden samples, None where ONNX Runtime cannot run the file."""
+    """``tolerance``: of the file's golden answers."""
 
     deployable: Deployable
-    answers: Array | None
     tolerance: float
 
 
@@ -64,37 +63,36 @@ class _Made:
 
 
 def lower(
-    source: Path,
     folder: Path,
-    file: str,
+    network: str,
     precision: Precision,
     description: Description,
     examples: Examples,
     graph: nn.Module,
     samples: Tensor,
-    golden: Tensor,
     *,
     opset: int | None = None,
     threads: int = 0,
 ) -> Lowered:
-    """Make ``file`` (its path in ``folder``) from the fp32 file ``source``, and check it.
+    """Make the file of ``network`` in ``precision`` from its fp32 file in ``folder``; check it.
 
     Outputs must be finite at every batch size; how far they are from ``graph`` on ``samples`` is
     told.  A file that fails is not left behind.  Raises ParityError then, OptionError for an
     ``opset`` that does not know the precision, InputError where nothing can be quantised.
     """
-    path = folder / file
-    made = _MAKERS[precision](source, path, description, examples, opset)
+    source, file = folder / FP32.file(network), precision.file(network)
+    made = _MAKERS[precision](source, folder / file, description, examples, opset)
     try:
-        run, checked_in, refusal = _open(path, threads)
-        parity = check_parity(path, graph, samples, tolerance=None, run=run)
+        run, checked_in, refusal = _open(made.file.path, threads)
+        parity = check_parity(made.file.path, graph, samples, tolerance=None, run=run)
+        errors = [parity.max_relative_error]
+        if precision in HALVES:
+            with rounded(made.file.path) as twin:
+                found = check_parity(twin, graph, samples, tolerance=None, threads=threads)
+            errors.append(found.max_relative_error)
     except (ParityError, DefectError):
-        path.unlink()
+        made.file.path.unlink()
         raise
-    errors = [parity.max_relative_error]
-    if precision in HALVES:
-        with rounded(path) as twin:
-            errors.append(check_rounded(twin, graph, samples, threads).max_relative_error)
     deployable = Deployable(
         file=file,
         precision=precision.name,
@@ -107,11 +105,7 @@ def lower(
         kept_float32=made.kept_float32,
         calibration=made.calibration,
     )
-    return Lowered(
-        deployable=deployable,
-        answers=None if refusal else predict(path, golden.numpy(), threads=threads),
-        tolerance=golden_tolerance(precision, max(errors)),
-    )
+    return Lowered(deployable=deployable, tolerance=golden_tolerance(precision, max(errors)))
 
 
 def golden_tolerance(precision: Precision, error: float) -> float:
@@ -131,13 +125,8 @@ def rounded(path: Path) -> Iterator[Path]:
     round_results(model)
     with tempfile.TemporaryDirectory() as folder:
         twin = Path(folder) / path.name
-        save(model, twin)
+        write_model(model, twin)
         yield twin
-
-
-def check_rounded(twin: Path, graph: nn.Module, samples: Tensor, threads: int) -> Parity:
-    """Raises ParityError where half hardware would overflow on the samples."""
-    return check_parity(twin, graph, samples, tolerance=None, threads=threads)
 
 
 def _open(path: Path, threads: int) -> tuple[Run, str, str | None]:

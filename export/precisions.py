@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from compressor.errors import OptionError
 
@@ -37,6 +38,11 @@ BF16 = Precision(name="bf16", tolerance=4e-2)
 # Two steps of 127.
 INT8 = Precision(name="int8", tolerance=2e-2)
 PRECISIONS = (FP32, FP16, BF16, INT8)
+
+
+def network_of(file: str) -> str:
+    """Whose file it is: ``onnx/student-int8.onnx`` -> ``student``."""
+    return PurePosixPath(file).stem.partition("-")[0]
 
 
 def precisions_of(names: Sequence[str]) -> tuple[Precision, ...]:

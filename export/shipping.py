@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from compressor.data import Images, batches
 from compressor.errors import OptionError, ParityError
@@ -22,13 +23,14 @@ from compressor.types import Preprocessing
 from export.advice import advise
 from export.deployables import Deployable
 from export.descriptions import Description
+from export.golden import write_golden
 from export.lowering import Examples, lower
 from export.onnx_files import write_onnx
 from export.parity import check_parity
 from export.precisions import FP32, Precision
 from export.prediction import Array, predict
 from export.programs import write_program
-from export.verification import write_golden
+from export.twins import write_twin
 
 GOLDEN_SAMPLES = 4
 
@@ -52,65 +54,86 @@ def ship(
     examples: Examples | None = None,
     opset: int | None = None,
     threads: int = 0,
+    static_batch: bool = False,
 ) -> tuple[Deployable, ...]:
     """Write and check ONNX files of each, ``student.pt2`` and golden answers to some samples.
 
     The teacher comes in every precision too, as a benchmark compares like with like; fp32 is always
     made, and first.  ``samples`` (n, channels, height, width) are preprocessed real inputs for
-    parity, ``examples`` those that lower precisions are fitted to.  Raises ParityError where a file
-    answers otherwise than its graph; that file is not left behind.
+    parity, ``examples`` those that lower precisions are fitted to; ``static_batch``: the student
+    also gets a twin whose batch is 1.  Raises ParityError where a file answers otherwise than its
+    graph; that file is not left behind.
     """
-    lower_ones = [precision for precision in precisions if precision != FP32]
+    lower_ones = tuple(precision for precision in precisions if precision != FP32)
     if lower_ones and examples is None:
         raise OptionError(f"{lower_ones[0].name} needs examples of the network's inputs; give some")
-    golden = samples[:GOLDEN_SAMPLES]
-    found: list[Deployable] = []
-    answers: dict[str, Array] = {}
-    tolerances: dict[str, float] = {}
-    for subject in (teacher, student):
-        program = export_program(subject.graph)
-        if subject is student:
-            write_program(program, folder / "student.pt2")
-        path = folder / FP32.file(subject.name)
-        written = write_onnx(program, path, subject.description, opset=opset)
+    program = export_program(student.graph)
+    write_program(program, folder / "student.pt2")
+    first = ship_onnx(folder, teacher, export_program(teacher.graph), samples, opset, threads)
+    found = [*first, *ship_onnx(folder, student, program, samples, opset, threads, static_batch)]
+    tolerances = {}
+    for subject, precision in product((teacher, student), lower_ones):
+        assert examples is not None
+        lowered = lower(
+            folder,
+            subject.name,
+            precision,
+            subject.description,
+            examples,
+            subject.graph,
+            samples,
+            opset=opset,
+            threads=threads,
+        )
+        found.append(lowered.deployable)
+        tolerances[lowered.deployable.file] = lowered.tolerance
+    golden = samples[:GOLDEN_SAMPLES].numpy()
+    runnable = [one for one in found if one.not_runnable is None]
+    known = answers(folder, runnable, golden, threads)
+    own = {file: tolerances[file] for file in known if file in tolerances}
+    write_golden(folder, golden, known, tolerances=own)
+    return tuple(found)
+
+
+def ship_onnx(
+    folder: Path,
+    subject: Subject,
+    program: ExportedProgram,
+    samples: Tensor,
+    opset: int | None = None,
+    threads: int = 0,
+    static_batch: bool = False,
+) -> tuple[Deployable, ...]:
+    """Write and check ``onnx/<name>.onnx`` and, if wanted, its twin.  Raises as ``ship`` does."""
+    path = folder / FP32.file(subject.name)
+    written = [write_onnx(program, path, subject.description, opset=opset)]
+    if static_batch:
+        written.append(write_twin(path))
+    found = []
+    for one in written:
         try:
-            parity = check_parity(path, subject.graph, samples, threads=threads)
+            parity = check_parity(one.path, subject.graph, samples, threads=threads)
         except ParityError:
-            path.unlink()
+            one.path.unlink()
             raise
-        file = path.relative_to(folder).as_posix()
-        answers[file] = predict(path, golden.numpy(), threads=threads)
         found.append(
             Deployable(
-                file=file,
-                precision="fp32",
-                bytes=written.bytes,
-                sha256=written.sha256,
-                opset=written.opset,
+                file=one.path.relative_to(folder).as_posix(),
+                precision=FP32.name,
+                bytes=one.bytes,
+                sha256=one.sha256,
+                opset=one.opset,
                 parity=parity,
             )
         )
-        for precision in lower_ones:
-            assert examples is not None
-            lowered = lower(
-                path,
-                folder,
-                precision.file(subject.name),
-                precision,
-                subject.description,
-                examples,
-                subject.graph,
-                samples,
-                golden,
-                opset=opset,
-                threads=threads,
-            )
-            found.append(lowered.deployable)
-            if lowered.answers is not None:
-                answers[lowered.deployable.file] = lowered.answers
-                tolerances[lowered.deployable.file] = lowered.tolerance
-    write_golden(folder, golden.numpy(), answers, tolerances=tolerances)
     return tuple(found)
+
+
+def answers(
+    folder: Path, files: Sequence[Deployable], inputs: Array, threads: int = 0
+) -> dict[str, Array]:
+    """What each file answers to golden ``inputs`` (samples, ...)."""
+    return {one.file: predict(folder / one.file, inputs, threads=threads) for one in files}
 
 
 def measure(
@@ -130,7 +153,6 @@ def measure(
             yield pixels.numpy()
 
     labels = None if images.labels is None else np.asarray(images.labels)
-    with torch.no_grad():
-        return advise(
-            folder, files, inputs, labels, samples.numpy(), max_drop=max_drop, threads=threads
-        )
+    return advise(
+        folder, files, inputs, labels, samples.numpy(), max_drop=max_drop, threads=threads
+    )
