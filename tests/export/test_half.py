@@ -131,9 +131,7 @@ def test_what_the_standard_wants_in_float32_is_left() -> None:
     """
     model = to_half(model_of(text), FLOAT16, {}).model
     assert model.graph.initializers["scales"].dtype == ir.DataType.FLOAT
-    assert (
-        run(model, np.ones((2, 1, 2, 2), np.float32)).tolist() == np.full((2, 1, 4, 4), 2).tolist()
-    )
+    assert (run(model, np.ones((2, 1, 2, 2), np.float32)) == 2).all()
 
 
 @pytest.mark.parametrize("half", [FLOAT16, BFLOAT16], ids=lambda one: one.name)
