@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -33,12 +33,8 @@ from compressor.reporting import plain
 from compressor.runs import Run, open_run
 from compressor.samples import evaluation_images
 from compressor.standings import forget_standings, keep_standing, read_standing
-from compressor.types import USUAL_FILES, Budget, Packaging
+from compressor.types import FP32_ALONE, USUAL_FILES, Budget, Packaging, Precisions
 from compressor.watching import Listener, Silent, Stopwatch
-
-if TYPE_CHECKING:
-    from export.lowering import Examples
-    from export.precisions import Shipment
 
 PARITY_SAMPLES = 8  # batches of 1, 2 and 5
 FRESH_SEEDS = 1000  # added to the seed: a teacher trained with it started from its own weights
@@ -58,9 +54,7 @@ def build(
     seed: int = 0,
     device: str = "cpu",
     threads: int = 0,
-    precisions: Sequence[str] = ("fp32",),
-    calibration: str = "minmax",
-    max_drop: float = 1.0,
+    precisions: Precisions = FP32_ALONE,
     opset: int | None = None,
     packaging: Packaging = USUAL_FILES,
     bench_seconds: float = 5.0,
@@ -74,31 +68,24 @@ def build(
     ``data``: an image folder, "digits" or "synthetic" (pictures synthesised from the teacher itself
     where its batch norms allow it, see ``inversion``); ``test``: a folder of its own.  ``length``
     None: no training.  ``sample``: training images that scoring, repair and calibration may see.
-    ``precisions``: of the ONNX files (fp32, fp16, bf16, int8), ``calibration``: how int8 finds its
-    ranges; one that loses more than ``max_drop`` points is marked as not advised.  ``threads`` 0
-    leaves torch's own number.  A folder that holds this very run is continued, or returned at once
-    when complete.  Under a launcher of several processes the first one writes.
+    ``precisions``: of the ONNX files.  ``threads`` 0 leaves torch's own number.  A folder that
+    holds this very run is continued, or returned at once when complete.  Under a launcher of
+    several processes the first one writes.
 
     Raises InputError kinds before anything is written; ProofError and ParityError name defects.
     """
-    from export.precisions import Shipment, calibration_of, precisions_of
+    from export.precisions import inputs_of
 
     _check_key(packaging)
     recipe = recipe or prune_then_distill()
     watch = stopwatch or Stopwatch()
     listener = listener or Silent()
     folder = Path(out) if out is not None else default_folder(teacher, budget)
-    shipment = Shipment(
-        precisions=precisions_of(precisions),
-        calibration=calibration_of(calibration),
-        max_drop=max_drop,
-        opset=opset,
-    )
     inputs = {
         **_inputs(
             teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging
         ),
-        **shipment.inputs(),
+        **inputs_of(precisions),
     }
     device = own_device(device)
     if not is_first():
@@ -129,7 +116,9 @@ def build(
     if not is_first():
         return folder
     _check_structure(site, standing)
-    deployables = _ship(run, teacher, site, standing, shipment, threads, packaging.static_batch)
+    deployables = _ship(
+        run, teacher, site, standing, precisions, opset, threads, packaging.static_batch
+    )
     benchmarks = _benchmark(run, site, standing, bench_seconds, threads)
     run.write(
         "report.json",
@@ -205,12 +194,14 @@ def _ship(
     teacher: Teacher,
     site: Site,
     standing: Standing,
-    shipment: Shipment,
+    precisions: Precisions,
+    opset: int | None,
     threads: int,
     static_batch: bool,
 ) -> tuple[Any, ...]:
     from export.descriptions import Description
     from export.manifest import installed_versions
+    from export.precisions import precisions_of
     from export.preprocessing import write_preprocessing
     from export.shipping import Subject, measure, ship
     from export.weights import write_weights
@@ -236,9 +227,9 @@ def _ship(
             Subject(name="teacher", graph=site.graph, description=facts),
             Subject(name="student", graph=student, description=cut),
             samples,
-            precisions=shipment.precisions,
-            examples=_examples(site, shipment.calibration),
-            opset=shipment.opset,
+            precisions=precisions_of(precisions.names),
+            examples=_examples(site, precisions.calibration),
+            opset=opset,
             threads=threads,
             static_batch=static_batch,
         )
@@ -251,12 +242,12 @@ def _ship(
             images,
             data.preprocessing,
             samples,
-            max_drop=shipment.max_drop,
+            max_drop=precisions.max_drop,
             threads=threads,
         )
 
 
-def _examples(site: Site, calibration: str) -> Examples:
+def _examples(site: Site, calibration: str) -> Any:
     """Training images as lower precisions see them, some of those that scoring saw."""
     from export.lowering import CALIBRATION_IMAGES, Examples
 

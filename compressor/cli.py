@@ -149,9 +149,9 @@ def build(
     from compressor.recipes.wishes import Wishes, find_recipe
     from compressor.types import Packaging
     from compressor.watching import Stopwatch
-    from export.precisions import shipment_of
+    from export.precisions import wanted_of
 
-    shipment = shipment_of(precision, calibration, max_drop, opset)
+    precisions = wanted_of(precision, calibration, max_drop)
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     wishes = Wishes(
         criterion=criterion,
@@ -200,9 +200,7 @@ def build(
             seed=seed,
             device=place,
             threads=threads,
-            precisions=shipment.names,
-            calibration=shipment.calibration,
-            max_drop=shipment.max_drop,
+            precisions=precisions,
             opset=opset,
             packaging=Packaging(static_batch=static_batch, triton=triton, sign_key=sign_key),
             bench_seconds=bench_seconds,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import torch
@@ -20,9 +20,6 @@ from compressor.loading import Teacher
 from compressor.recipes import Recipe
 from compressor.sparsity import density_of
 from compressor.types import Source
-
-if TYPE_CHECKING:
-    from export.deployables import Deployable
 
 FORMAT = 1
 EVALUATION_ONLY = (
@@ -77,7 +74,7 @@ def choices(recipe: Recipe, site: Site, standing: Standing) -> dict[str, Any]:
     }
 
 
-def warnings(standing: Standing, deployables: Sequence[Deployable]) -> list[str]:
+def warnings(standing: Standing, deployables: Sequence[Any]) -> list[str]:
     """What a reader must know: of the plan, and of files that are not advised."""
     from export import advice
 
@@ -86,7 +83,7 @@ def warnings(standing: Standing, deployables: Sequence[Deployable]) -> list[str]
 
 
 def notes(
-    teacher: Teacher, site: Site, standing: Standing, deployables: Sequence[Deployable]
+    teacher: Teacher, site: Site, standing: Standing, deployables: Sequence[Any]
 ) -> list[str]:
     """What happened on the way that a reader should know."""
     from export import advice

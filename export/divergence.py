@@ -15,6 +15,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from onnxruntime.quantization.qdq_loss_debug import (
     create_weight_matching,
     modify_model_output_intermediate_tensors,
 )
+from onnxruntime.quantization.quant_utils import QUANT_INPUT_SUFFIX
 
 from export.calibration import Batch, Feed, input_names, is_large
 from export.deployables import TensorLoss
@@ -36,21 +38,23 @@ INPUTS = 2  # samples looked at: every activation of both files is in memory
 
 def worst_quantised(source: Path, quantised: Path, batch: Batch) -> tuple[TensorLoss, ...]:
     """Activations and weights of an int8 file by what their own rounding costs."""
-    operators = _operators(source)
+    operators, levels = _operators(source), _levels(quantised)
     with _quiet():
         matched = create_activation_matching(
             _activations(quantised, batch), _activations(source, batch)
         )
         weights = create_weight_matching(str(source), str(quantised))
-    found = [
-        _loss(name, operators, _error(one["pre_qdq"], one["post_qdq"]),
-              _error(one["float"], one["post_qdq"]) if "float" in one else None)
-        for name, one in matched.items()
-    ]  # fmt: skip
-    found += [
-        _loss(name, operators, _error([one["float"]], [one["dequantized"]]), None)
-        for name, one in weights.items()
-    ]
+    found = []
+    for name, one in matched.items():
+        if "float" in one and name in levels:
+            wanted = one["float"]
+            # Not the tensor as it comes in the int8 file: there it may lie before a ReLU that
+            # the rounding itself carries out.
+            own = _error(wanted, [levels[name].round(part) for part in wanted])
+            found.append(_loss(name, operators, own, _error(wanted, one["post_qdq"])))
+    for name, one in weights.items():
+        own = _error([one["float"]], [one["dequantized"]])
+        found.append(_loss(name, operators, own, None))
     return _worst(found, lambda one: one.own_error)
 
 
@@ -76,6 +80,33 @@ def _activations(path: Path, batch: Batch) -> dict[str, list[Array]]:
         few = tuple(one[:INPUTS] for one in batch)
         found: dict[str, list[Array]] = collect_activations(place, Feed(input_names(path), few))
         return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Levels:
+    """What the values of a tensor are rounded to."""
+
+    scale: Array
+    zero_point: Array
+
+    def round(self, values: Array) -> Array:
+        span, zero = np.iinfo(self.zero_point.dtype), self.zero_point.astype(np.int64)
+        steps = np.clip(np.rint(values / self.scale) + zero, span.min, span.max)
+        return (steps - zero) * self.scale
+
+
+def _levels(quantised: Path) -> Mapping[str, _Levels]:
+    """By activation, under its name in the fp32 file."""
+    graph = onnx.load(str(quantised)).graph
+    held = {one.name: one for one in graph.initializer}
+    return {
+        node.input[0].removesuffix(QUANT_INPUT_SUFFIX): _Levels(
+            scale=onnx.numpy_helper.to_array(held[node.input[1]]),
+            zero_point=onnx.numpy_helper.to_array(held[node.input[2]]),
+        )
+        for node in graph.node
+        if node.op_type == "QuantizeLinear"
+    }
 
 
 def _operators(path: Path) -> Mapping[str, str]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from compressor.errors import OptionError
+from compressor.types import FP32_ALONE, Precisions
 
-MAX_DROP = 1.0  # points of top-1
 CALIBRATIONS = ("minmax", "entropy", "percentile")
 
 
@@ -64,37 +64,21 @@ def calibration_of(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shipment:
-    """What is asked of the files that ship.  ``opset`` None: the exporter's own.
+def inputs_of(wanted: Precisions) -> dict[str, object]:
+    """What the files depend on, as plain values; nothing where fp32 alone is wanted.
 
-    ``calibration``: how int8 finds its ranges.  ``max_drop``: points that a precision may lose.
+    Raises OptionError for unknown names.
     """
-
-    precisions: tuple[Precision, ...] = (FP32,)
-    calibration: str = CALIBRATIONS[0]
-    max_drop: float = MAX_DROP
-    opset: int | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(one.name for one in self.precisions)
-
-    def inputs(self) -> dict[str, object]:
-        """What the files depend on beside ``opset``, as plain values; nothing where fp32 alone is
-        asked for."""
-        found: dict[str, object] = {}
-        if self.precisions != (FP32,):
-            found["precisions"] = list(self.names)
-            found["max_drop"] = self.max_drop
-        if INT8 in self.precisions:
-            found["calibration"] = self.calibration
-        return found
+    chosen, calibration = precisions_of(wanted.names), calibration_of(wanted.calibration)
+    found: dict[str, object] = {}
+    if chosen != (FP32,):
+        found |= {"precisions": [one.name for one in chosen], "max_drop": wanted.max_drop}
+    if INT8 in chosen:
+        found["calibration"] = calibration
+    return found
 
 
-def shipment_of(
-    precision: str, calibration: str | None, max_drop: float | None, opset: int | None
-) -> Shipment:
+def wanted_of(precision: str, calibration: str | None, max_drop: float | None) -> Precisions:
     """The options of the command line as a value; None: not given.
 
     Raises OptionError for unknown names, and for an option that no file asked for would heed.
@@ -108,9 +92,8 @@ def shipment_of(
         )
     if max_drop is not None and not (math.isfinite(max_drop) and max_drop >= 0):
         raise OptionError(f"--max-drop {max_drop:g}: give points of 100, 0 or more")
-    return Shipment(
-        precisions=chosen,
-        calibration=calibration_of(calibration or CALIBRATIONS[0]),
-        max_drop=MAX_DROP if max_drop is None else max_drop,
-        opset=opset,
+    return Precisions(
+        names=tuple(one.name for one in chosen),
+        calibration=calibration_of(FP32_ALONE.calibration if calibration is None else calibration),
+        max_drop=FP32_ALONE.max_drop if max_drop is None else max_drop,
     )

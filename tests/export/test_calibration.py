@@ -28,8 +28,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def batches() -> list[Batch]:
-    """40,000 values around 0, one of them far off."""
-    values = np.random.default_rng(0).normal(size=(4, 200, 50)).astype(np.float32)
+    """400,000 values around 0, one of them far off."""
+    values = np.random.default_rng(0).normal(size=(4, 2000, 50)).astype(np.float32)
     values[2, 3, 4] = 60
     return [(batch,) for batch in values]
 

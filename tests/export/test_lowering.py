@@ -134,9 +134,10 @@ def test_a_runtime_that_refuses_for_another_reason_is_a_defect(
 
         raise InputError(f"{path.name}: ONNX Runtime cannot load it: INVALID_GRAPH")
 
+    (folder / FP32.file("teacher")).write_bytes((folder / FP32.file("student")).read_bytes())
     monkeypatch.setattr(lowering, "open_run", refuse)
     with pytest.raises(DefectError, match="INVALID_GRAPH"):
-        lower(folder, "student", FP16, PLAIN, examples, graph, images)
+        lower(folder, "teacher", FP16, PLAIN, examples, graph, images)
 
 
 @pytest.mark.parametrize("precision", [FP16, BF16, INT8], ids=lambda one: one.name)

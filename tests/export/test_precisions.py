@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from compressor.errors import OptionError
-from export.precisions import BF16, FP16, FP32, INT8, network_of, precisions_of, shipment_of
+from export.precisions import (
+    BF16,
+    FP16,
+    FP32,
+    INT8,
+    inputs_of,
+    network_of,
+    precisions_of,
+    wanted_of,
+)
 
 
 def test_fp32_is_always_made_and_first_and_each_once() -> None:
@@ -38,10 +47,10 @@ def test_what_cannot_be_met_is_refused(
     precision: str, calibration: str | None, max_drop: float | None, said: str
 ) -> None:
     with pytest.raises(OptionError, match=said):
-        shipment_of(precision, calibration, max_drop, None)
+        wanted_of(precision, calibration, max_drop)
 
 
 def test_a_run_depends_on_what_its_files_depend_on() -> None:
-    assert shipment_of("fp32", None, None, 18).inputs() == {}
-    assert shipment_of("fp16", None, None, None).inputs().keys() == {"precisions", "max_drop"}
-    assert shipment_of("int8", "entropy", None, None).inputs()["calibration"] == "entropy"
+    assert inputs_of(wanted_of("fp32", None, None)) == {}
+    assert inputs_of(wanted_of("fp16", None, None)).keys() == {"precisions", "max_drop"}
+    assert inputs_of(wanted_of("int8", "entropy", None))["calibration"] == "entropy"
