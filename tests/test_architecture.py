@@ -79,6 +79,13 @@ TORCH_FREE = (
     "benchmarks.report",
     "benchmarks.statistics",
     "benchmarks.verdict",
+    "export.golden",
+    "export.manifest",
+    "export.materials",
+    "export.model_cards",
+    "export.replays",
+    "export.signatures",
+    "export.triton",
     "export.verification",
 )
 

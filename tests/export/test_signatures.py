@@ -67,6 +67,20 @@ def test_a_signed_folder_holds_for_its_key_and_no_other_also_under_another_name(
     assert (found.passed, found.signed) == (True, True)
 
 
+def test_a_signature_is_checked_without_torch(folder: Path, keys: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from compressor.cli import main\n"
+        "sys.argv = ['compressor', 'verify', sys.argv[1], '--public-key', sys.argv[2]]\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, str(folder), str(keys / "one.pub")]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("signature holds\n")
+
+
 def test_the_library_itself_agrees(folder: Path, keys: Path) -> None:
     command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
     options = ["--signature", str(folder / "model.sig"), "--public_key", str(keys / "one.pub")]
