@@ -67,10 +67,11 @@ def ship(
     lower_ones = tuple(precision for precision in precisions if precision != FP32)
     if lower_ones and examples is None:
         raise OptionError(f"{lower_ones[0].name} needs examples of the network's inputs; give some")
+    program = export_program(teacher.graph)
+    found = list(ship_onnx(folder, teacher, program, samples, opset, threads))
     program = export_program(student.graph)
     write_program(program, folder / "student.pt2")
-    first = ship_onnx(folder, teacher, export_program(teacher.graph), samples, opset, threads)
-    found = [*first, *ship_onnx(folder, student, program, samples, opset, threads, static_batch)]
+    found += ship_onnx(folder, student, program, samples, opset, threads, static_batch)
     tolerances = {}
     for subject, precision in product((teacher, student), lower_ones):
         assert examples is not None
@@ -115,6 +116,7 @@ def ship_onnx(
             parity = check_parity(one.path, subject.graph, samples, threads=threads)
         except ParityError:
             one.path.unlink()
+            one.path.with_name(f"{one.path.name}.data").unlink(missing_ok=True)
             raise
         found.append(
             Deployable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -16,14 +17,14 @@ import torch
 from torch import nn
 
 from compressor import building
-from compressor.errors import FolderError, OptionError
+from compressor.errors import FolderError, InputError, OptionError
 from compressor.files import sha256
 from compressor.loading import Teacher, load
 from compressor.pacing import Epochs
 from compressor.recipes.wishes import Wishes, find_recipe
 from compressor.types import Budget, Packaging
 from export.delivery import export_network, export_run
-from export.golden import read_golden
+from export.golden import read_golden, write_golden
 from export.manifest import write_manifest
 from export.prediction import predict
 from export.verification import verify
@@ -151,8 +152,6 @@ def test_files_of_other_precisions_are_carried_over_unless_the_opset_is_another(
     (changed / "report.json").write_text(json.dumps(report))
     golden = read_golden(changed)
     outputs = {**golden.outputs, "onnx/student-fp16.onnx": golden.outputs["onnx/student.onnx"]}
-    from export.golden import write_golden
-
     own = {"onnx/student-fp16.onnx": 0.01}
     write_golden(changed, golden.inputs, outputs, tolerances=own)
     write_manifest(changed, (), 0, {})
@@ -241,6 +240,35 @@ def test_nothing_is_left_where_an_export_fails(
     with pytest.raises(KeyboardInterrupt):
         export_run(run, tmp_path / "out", threads=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_cannot_sign_is_refused_before_anything_is_written(
+    run: Path, network: Teacher, tmp_path: Path
+) -> None:
+    unable = Packaging(sign_key=str(tmp_path / "none.pem"))
+    with pytest.raises(InputError, match=r"--sign-key|signatures need"):
+        export_run(run, tmp_path / "out", packaging=unable)
+    with pytest.raises(InputError, match=r"--sign-key|signatures need"):
+        building.build(network, budget=Budget(sparsity=0.5), out=tmp_path / "out", packaging=unable)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_one_changed_bit_in_any_file_of_a_run_is_seen(run: Path, tmp_path: Path) -> None:
+    changed, places = tmp_path / "run", random.Random(0)
+    shutil.copytree(run, changed)
+    for name in files(run):
+        path = changed / name
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[places.randrange(len(whole))] ^= 1 << places.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            assert not verify(changed).passed, name
+        except FolderError:
+            assert name == "manifest.json"
+        path.write_bytes(whole)
+    assert verify(changed).passed
 
 
 @pytest.mark.slow
