@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from export.deployables import Deployable, Drop, Metrics, TensorLoss
-from export.divergence import worst_halved, worst_quantised
+from export.divergence import worst_tensors
 from export.lowering import rounded
 from export.precisions import BF16, FP16, FP32, network_of
 from export.prediction import Array, accuracy, choose, predict_batches
@@ -59,14 +59,14 @@ def advise(
             one = replace(one, metrics=_metrics(logits, labels))
             drops.append(drop_of(reference, logits, labels))
         if one.precision not in HALVES:
-            worst = partial(worst_quantised, source, path, (samples,))
+            worst = partial(worst_tensors, source, path, (samples,))
             found.append(_judged(one, drops, max_drop, worst))
             continue
         with rounded(path) as twin:
             logits = logits_of(twin)
             one = replace(one, rounded=_metrics(logits, labels))
             drops.append(drop_of(reference, logits, labels))
-            worst = partial(worst_halved, source, twin, (samples,))
+            worst = partial(worst_tensors, source, twin, (samples,))
             found.append(_judged(one, drops, max_drop, worst))
     return tuple(found)
 
@@ -155,8 +155,7 @@ def _named(losses: Sequence[TensorLoss]) -> str:
         return ""
 
     def error(one: TensorLoss) -> str:
-        known = one.own_error if one.own_error is not None else one.relative_error
-        return "not finite" if known is None else f"{100 * known:.2g} %"
+        return "not finite" if one.added is None else f"{100 * one.added:.2g} %"
 
     named = ", ".join(f"{one.tensor} ({one.operator}, {error(one)})" for one in losses)
     return f"; most is lost at {named}"

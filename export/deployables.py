@@ -48,18 +48,17 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorLoss:
-    """What a tensor of a lower precision lost, relative to its norm in float32.
+    """How far a tensor of a lower precision is from what it is in float32, relative to its norm.
 
-    ``own_error``: by being rounded itself; None where that is not told apart.  ``relative_error``:
-    with all that came before it; None for weights.  Infinite errors are written as None too, and
-    ``finite`` is then False.
+    ``added``: of that, more than the operator's inputs are off.  Both are None where a value is not
+    ``finite``.
     """
 
     tensor: str
-    operator: str  # that gives it; of a weight, that takes it
-    own_error: float | None
+    operator: str  # that gives it
     relative_error: float | None
-    finite: bool = True
+    added: float | None
+    finite: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

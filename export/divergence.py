@@ -1,32 +1,27 @@
-"""Which tensors of a lower precision lost most, by name.
+"""At which tensors the error of a lower precision enters, by name.
 
 Comes in: the fp32 file, the file made from it, a few inputs.  Goes out: ``TensorLoss`` values, the
 worst first, a bounded number.  Knows nothing of accuracy.
 
-int8: what rounding a tensor itself costs decides, as the error that comes in with its inputs grows
-with depth and names the last layer every time.  Halves round everything alike, so there the error
-that a tensor carries does.
+The error that a tensor carries grows with depth and would name the last layer every time; what
+counts is how much more it is than that of the operator's inputs.  Weights have their share in it:
+that of the operator which takes them.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnxruntime.quantization.qdq_loss_debug import (
     collect_activations,
-    create_activation_matching,
-    create_weight_matching,
     modify_model_output_intermediate_tensors,
 )
-from onnxruntime.quantization.quant_utils import QUANT_INPUT_SUFFIX
+from onnxruntime.quantization.quant_utils import DEQUANT_OUTPUT_SUFFIX
 
 from export.calibration import Batch, Feed, input_names, is_large
 from export.deployables import TensorLoss
@@ -36,41 +31,48 @@ MOST = 5  # tensors named
 INPUTS = 2  # samples looked at: every activation of both files is in memory
 
 
-def worst_quantised(source: Path, quantised: Path, batch: Batch) -> tuple[TensorLoss, ...]:
-    """Activations and weights of an int8 file by what their own rounding costs."""
-    operators, levels = _operators(source), _levels(quantised)
-    with _quiet():
-        matched = create_activation_matching(
-            _activations(quantised, batch), _activations(source, batch)
-        )
-        weights = create_weight_matching(str(source), str(quantised))
-    found = []
-    for name, one in matched.items():
-        if "float" in one and name in levels:
-            wanted = one["float"]
-            # Not the tensor as it comes in the int8 file: there it may lie before a ReLU that
-            # the rounding itself carries out.
-            own = _error(wanted, [levels[name].round(part) for part in wanted])
-            found.append(_loss(name, operators, own, _error(wanted, one["post_qdq"])))
-    for name, one in weights.items():
-        own = _error([one["float"]], [one["dequantized"]])
-        found.append(_loss(name, operators, own, None))
-    return _worst(found, lambda one: one.own_error)
+def worst_tensors(source: Path, lowered: Path, batch: Batch) -> tuple[TensorLoss, ...]:
+    """The tensors of ``source`` at which most error enters in ``lowered``.
+
+    A half file comes with rounded results (``half.round_results``).  What it has under another
+    name, or not at all, is looked through.
+    """
+    wanted, got = _activations(source, batch), _activations(lowered, batch)
+    # What a quantised tensor's readers see is its rounded form; under its own name it is as it was
+    # before, and before a ReLU that the rounding carries out.
+    seen = {name: got.get(name + DEQUANT_OUTPUT_SUFFIX, got.get(name)) for name in wanted}
+    errors = {name: _error(wanted[name], one) for name, one in seen.items() if one is not None}
+    nodes = onnx.load(str(source), load_external_data=False).graph.node
+    entering: dict[str, float] = {}  # by tensor, the largest error among what it is made of
+    losses = []
+    for node in nodes:
+        known = [errors.get(name, entering.get(name, 0.0)) for name in node.input]
+        for name in node.output:
+            entering[name] = max(known, default=0.0)
+            if name in errors:
+                losses.append(_loss(name, node.op_type, errors[name], entering[name]))
+
+    def order(one: TensorLoss) -> tuple[bool, float, str]:
+        return one.finite, -(one.added or 0.0), one.tensor
+
+    return tuple(sorted((one for one in losses if one is not None), key=order)[:MOST])
 
 
-def worst_halved(source: Path, twin: Path, batch: Batch) -> tuple[TensorLoss, ...]:
-    """Activations by the error they carry; ``twin`` is the half file with rounded results."""
-    operators = _operators(source)
-    with _quiet():
-        wanted, got = _activations(source, batch), _activations(twin, batch)
-    found = [
-        _loss(name, operators, None, _error(wanted[name], got[name]))
-        for name in wanted.keys() & got.keys()
-    ]
-    return _worst(found, lambda one: one.relative_error)
+def _loss(name: str, operator: str, error: float, entering: float) -> TensorLoss | None:
+    """None where nothing is added, as behind what is not finite already."""
+    if math.isinf(entering) or error <= entering:
+        return None
+    finite = math.isfinite(error)
+    return TensorLoss(
+        tensor=name,
+        operator=operator,
+        relative_error=error if finite else None,
+        added=error - entering if finite else None,
+        finite=finite,
+    )
 
 
-def _activations(path: Path, batch: Batch) -> dict[str, list[Array]]:
+def _activations(path: Path, batch: Batch) -> Mapping[str, Sequence[Array]]:
     """Every float tensor of a file, flat, by its name."""
     with tempfile.TemporaryDirectory() as folder:
         place = str(Path(folder) / "augmented.onnx")
@@ -78,42 +80,10 @@ def _activations(path: Path, batch: Batch) -> dict[str, list[Array]]:
             str(path), place, save_as_external_data=is_large(path)
         )
         few = tuple(one[:INPUTS] for one in batch)
-        found: dict[str, list[Array]] = collect_activations(place, Feed(input_names(path), few))
-        return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Levels:
-    """What the values of a tensor are rounded to."""
-
-    scale: Array
-    zero_point: Array
-
-    def round(self, values: Array) -> Array:
-        span, zero = np.iinfo(self.zero_point.dtype), self.zero_point.astype(np.int64)
-        steps = np.clip(np.rint(values / self.scale) + zero, span.min, span.max)
-        return (steps - zero) * self.scale
-
-
-def _levels(quantised: Path) -> Mapping[str, _Levels]:
-    """By activation, under its name in the fp32 file."""
-    graph = onnx.load(str(quantised)).graph
-    held = {one.name: one for one in graph.initializer}
-    return {
-        node.input[0].removesuffix(QUANT_INPUT_SUFFIX): _Levels(
-            scale=onnx.numpy_helper.to_array(held[node.input[1]]),
-            zero_point=onnx.numpy_helper.to_array(held[node.input[2]]),
+        found: Mapping[str, Sequence[Array]] = collect_activations(
+            place, Feed(input_names(path), few)
         )
-        for node in graph.node
-        if node.op_type == "QuantizeLinear"
-    }
-
-
-def _operators(path: Path) -> Mapping[str, str]:
-    """By tensor, the operator that gives it; of a weight or an input, one that takes it."""
-    nodes = onnx.load(str(path), load_external_data=False).graph.node
-    found = {name: node.op_type for node in reversed(nodes) for name in node.input}
-    return found | {name: node.op_type for node in nodes for name in node.output}
+        return found
 
 
 def _error(wanted: Sequence[Array], got: Sequence[Array]) -> float:
@@ -125,38 +95,3 @@ def _error(wanted: Sequence[Array], got: Sequence[Array]) -> float:
     if not math.isfinite(distance):
         return math.inf
     return distance / norm if norm else 0.0
-
-
-def _loss(
-    name: str, operators: Mapping[str, str], own: float | None, carried: float | None
-) -> TensorLoss:
-    def said(error: float | None) -> float | None:
-        return None if error is None or math.isinf(error) else error
-
-    return TensorLoss(
-        tensor=name,
-        operator=operators.get(name, "unknown"),
-        own_error=said(own),
-        relative_error=said(carried),
-        finite=not any(one is not None and math.isinf(one) for one in (own, carried)),
-    )
-
-
-def _worst(
-    found: Iterable[TensorLoss], error: Callable[[TensorLoss], float | None]
-) -> tuple[TensorLoss, ...]:
-    def order(one: TensorLoss) -> tuple[bool, float, str]:
-        return one.finite, -(error(one) or 0.0), one.tensor
-
-    return tuple(sorted(found, key=order)[:MOST])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's lines about weights that have another name in the other file."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -12,25 +12,40 @@ from typing import Any
 
 import numpy as np
 
-from export.prediction import Array, Run
+from compressor.errors import InputError
+from export.prediction import Array, Run, portions
 
 
 def open_evaluator(path: Path) -> tuple[Run, str]:
     """The callable takes the file's inputs, in its order, and gives its outputs in float32."""
     if importlib.util.find_spec("openvino") is not None:
-        return _in_openvino(path), "openvino"
+        return open_openvino(path), "openvino"
     return _in_reference(path), "onnx reference"
 
 
-def _in_openvino(path: Path) -> Run:
+def open_openvino(path: Path) -> Run:
+    """Raises InputError where OpenVINO cannot run the file.
+
+    A file whose batch is fixed gets that many samples at a time.
+    """
     import openvino
 
-    # Said, as it is otherwise chosen by what the processor can do.
-    hint = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled: Any = openvino.Core().compile_model(str(path), "CPU", hint)
+    try:
+        # On some processors it would choose bf16 by itself.
+        hint = {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled: Any = openvino.Core().compile_model(path, "CPU", hint)
+    except RuntimeError as error:
+        line = str(error).strip().splitlines()[-1]
+        raise InputError(f"{path.name}: OpenVINO cannot run it: {line}") from error
+    batch = compiled.inputs[0].partial_shape[0]
 
     def run(inputs: tuple[Array, ...]) -> list[Array]:
-        return [np.array(one) for one in compiled(list(inputs)).values()]
+        step = batch.get_length() if batch.is_static else len(inputs[0])
+        parts = [
+            [np.array(one) for one in compiled(list(part)).values()]
+            for part in portions(inputs, step)
+        ]
+        return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
     return run
 

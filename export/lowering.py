@@ -91,7 +91,8 @@ def lower(
                 found = check_parity(twin, graph, samples, tolerance=None, threads=threads)
             errors.append(found.max_relative_error)
     except (ParityError, DefectError):
-        made.file.path.unlink()
+        for left in (made.file.path, made.file.path.with_name(f"{made.file.path.name}.data")):
+            left.unlink(missing_ok=True)
         raise
     deployable = Deployable(
         file=file,
