@@ -17,7 +17,7 @@ In the order they are used:
     half           fp32 graph -> float16 or bfloat16, fragile operators kept
     quantisation   fp32 file -> int8
     lowering       fp32 file -> its files of lower precision, each checked
-    divergence     the tensors that lost most
+    divergence     the tensors at which most error enters
     advice         what each file can do, and whether its precision is advised
     programs       student.pt2
     weights        student.safetensors
