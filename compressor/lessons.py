@@ -20,7 +20,7 @@ from compressor.features import Observed
 from compressor.graphs import Graph
 from compressor.objectives import Objective, Signals
 
-# Inputs first: as many samples as the step learns from.  Then what else belongs to them.
+# Inputs first: as many samples as the step learns from.  Then what else belongs to each of them.
 Lesson = tuple[Tensor | None, ...]
 # Inputs -> (logits, values of the observed nodes)
 Network = Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]

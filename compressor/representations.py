@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from compressor.errors import OptionError
 from compressor.objectives import Objective, Signals, label_loss, logit_divergence
+from compressor.processes import batch_mean
 
 # Two representations (n, d) of the same samples -> how far apart, a scalar.
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -29,7 +30,8 @@ def cross_correlation_loss(
     ``C = Zs^T Zt / n`` of features standardised over the batch: student's feature i against the
     teacher's feature j (the form of Zbontar et al., "Barlow Twins", 2021, which does not divide by
     the d features; divided, a weight means the same in narrow and wide networks).  A feature that
-    is constant correlates with nothing and has no gradient.
+    is constant correlates with nothing and has no gradient.  Of several processes each brings its
+    share of the samples.
 
     ``off_diagonal``: None is 1 / d.  C is estimated from n samples, so that off the diagonal its
     noise alone sums to about d^2 / n; 1 / d keeps that at 1 / n after the division, beside a
@@ -39,7 +41,7 @@ def cross_correlation_loss(
     with torch.autocast(student.device.type, enabled=False):
         features = student.shape[1]
         weight = 1.0 / features if off_diagonal is None else off_diagonal
-        pairs = _standardised(student).T @ _standardised(teacher) / len(student)
+        pairs = batch_mean(_standardised(student).T @ _standardised(teacher) / len(student))
         own = pairs.diagonal()
         others = pairs.square().sum() - own.square().sum()
         return ((1.0 - own).square().sum() + weight * others) / features
@@ -120,8 +122,8 @@ def _answers(signals: Signals, temperature: float) -> Tensor:
 
 def _standardised(value: Tensor) -> Tensor:
     """Mean 0 and variance 1 over the batch, feature by feature."""
-    centred = _wide(value) - _wide(value).mean(dim=0)
-    return centred / (centred.square().mean(dim=0) + _EPSILON).sqrt()
+    centred = _wide(value) - batch_mean(_wide(value).mean(dim=0))
+    return centred / (batch_mean(centred.square().mean(dim=0)) + _EPSILON).sqrt()
 
 
 def _wide(value: Tensor) -> Tensor:

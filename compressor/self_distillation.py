@@ -27,6 +27,7 @@ from compressor.data import ImageData, inputs_of, rows_of_pass
 from compressor.errors import DataError, OptionError
 from compressor.lessons import Lesson, Lessons, Network, Place
 from compressor.objectives import label_loss, logit_divergence
+from compressor.processes import all_shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +159,9 @@ class Partners:
 
 
 class PastPredictions:
-    """A lesson: images, their labels, their rows, and (number of the pass, number of images).
+    """A lesson: images, their labels, their rows, for each (number of the pass, number of images).
 
-    The table of past probabilities (images x classes) lies where the network is.  Of several
-    processes each keeps its own, of what it drew itself, and draws its share of an epoch: its
-    passes are that many times fewer than the epochs.
+    The table of past probabilities (images x classes) lies where the network is, in every process.
     """
 
     def __init__(self, *, passes: int, alpha: float) -> None:
@@ -174,7 +173,7 @@ class PastPredictions:
     ) -> Iterator[Lesson]:
         labels = _labels(data)
         for number, rows in _endless(len(labels), size, generator):
-            place = torch.tensor([number, len(labels)])
+            place = torch.tensor([[number, len(labels)]]).expand(len(rows), 2)
             yield _inputs(data, rows, generator, augment), labels[rows], rows, place
 
     def terms(self, network: Network, lesson: Lesson) -> Terms:
@@ -185,7 +184,7 @@ class PastPredictions:
         assert place is not None
         logits, _ = network(pixels)
         # alpha_t = alpha (t + 1) / passes, on the device: reading it here would wait for the device
-        alpha = self._alpha * ((place[0] + 1) / self._passes).clamp(max=1.0)
+        alpha = self._alpha * ((place[0, 0] + 1) / self._passes).clamp(max=1.0)
         found = past_terms(logits, labels, self._past(logits, labels, rows, place), alpha)
         self._remember(logits, rows, place)
         return found
@@ -208,12 +207,13 @@ class PastPredictions:
         return torch.where(seen, past, functional.one_hot(labels, past.shape[-1]).to(past.dtype))
 
     def _remember(self, logits: Tensor, rows: Tensor, place: Tensor) -> None:
-        self._table_for(logits, place)[rows] = _wide(logits.detach()).softmax(-1)
+        found = all_shares(_wide(logits.detach()).softmax(-1))
+        self._table_for(logits, place)[all_shares(rows)] = found
 
     def _table_for(self, logits: Tensor, place: Tensor) -> Tensor:
         if self._table is None:
             wide = _wide(logits.detach())
-            self._table = wide.new_zeros(int(place[1]), logits.shape[-1])
+            self._table = wide.new_zeros(int(place[0, 1]), logits.shape[-1])
         return self._table
 
 

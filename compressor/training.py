@@ -26,6 +26,7 @@ from compressor.optimisation import (
     copy_values,
     set_learning_rate,
 )
+from compressor.processes import WholeBatchNorm, share_of
 from compressor.validation import Validation
 
 # What must hold again after every step: weights that stay zero.
@@ -74,17 +75,15 @@ class Trainer:
     def draw(
         self, data: ImageData, size: int, generator: torch.Generator, augment: Augmentation
     ) -> Iterator[Lesson]:
-        """Lessons without end, on the device; of ``size`` images every process draws its share."""
-        place, processes = self.accelerator.process_index, self.accelerator.num_processes
-        if place:
-            drawn = int(torch.randint(2**31, (1,), generator=generator))
-            generator = torch.Generator().manual_seed(drawn + place)
-        for lesson in self.lessons.draw(data, max(1, size // processes), generator, augment):
+        """Lessons without end, on the device; all processes draw the same ``size`` images, and
+        each has its share of them."""
+        for lesson in self.lessons.draw(data, size, generator, augment):
             yield tuple(self._moved(part) for part in lesson)
 
     def _moved(self, part: Tensor | None) -> Tensor | None:
         if part is None:
             return None
+        part = share_of(part)
         picture = part.ndim == 4 and part.is_floating_point()
         layout = self.how.memory_format if picture else torch.preserve_format
         return part.to(device=self.accelerator.device, memory_format=layout)
@@ -93,7 +92,7 @@ class Trainer:
         """One step at ``factor`` (0 to 1) of the learning rate."""
         relative = self.settings.learning_rate * self._factor * factor
         set_learning_rate(self.optimiser, relative)
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), WholeBatchNorm():
             loss = self.lessons.loss(self.model, lesson)
         self.stepper.zero_grad()
         self.accelerator.backward(loss)
@@ -113,7 +112,7 @@ class Trainer:
         )
 
     def agreed(self, found: Validation) -> Validation:
-        """The mean of what all processes validated: their running statistics differ a little."""
+        """The mean of what all processes validated: the last digits may differ."""
         return replace(
             found,
             loss=self.shared(found.loss),

@@ -38,7 +38,7 @@ from compressor.phases import (
     PruneWeightsEarly,
     SelfDistill,
 )
-from compressor.processes import agree_on, average, process_count
+from compressor.processes import agree_on, average
 from compressor.samples import LARGE_IMAGE
 from compressor.scoring import score
 from compressor.sparsity import (
@@ -114,7 +114,7 @@ def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Leng
         found = learn(
             standing.student,
             site.data,
-            phase.make(max(1, passes // process_count())),
+            phase.make(passes),
             length=length,
             optimisation=phase.settings(standing.student),
             generator=torch.Generator().manual_seed(site.seed),
