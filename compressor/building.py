@@ -34,7 +34,7 @@ from compressor.reporting import plain
 from compressor.runs import Run, open_run
 from compressor.samples import evaluation_images
 from compressor.standings import forget_standings, keep_standing, read_standing
-from compressor.types import USUAL_FILES, Budget, Packaging
+from compressor.types import FP32_ALONE, USUAL_FILES, Budget, Packaging, Precisions
 from compressor.watching import Listener, Silent, Stopwatch
 
 PARITY_SAMPLES = 8  # batches of 1, 2 and 5
@@ -55,6 +55,7 @@ def build(
     seed: int = 0,
     device: str = "cpu",
     threads: int = 0,
+    precisions: Precisions = FP32_ALONE,
     opset: int | None = None,
     packaging: Packaging = USUAL_FILES,
     bench_seconds: float = 5.0,
@@ -69,23 +70,29 @@ def build(
 
     ``data``: an image folder, "digits" or "synthetic" (pictures synthesised from the teacher itself
     where its batch norms allow it, see ``inversion``); ``test``: a folder of its own.  ``length``
-    None: no training.  ``sample``: training images that scoring and repair may see.  ``threads`` 0
-    leaves torch's own number.  A folder that holds this very run is continued, or returned at once
-    when complete.  Under a launcher of several processes the first one writes.
+    None: no training.  ``sample``: training images that scoring, repair and calibration may see.
+    ``precisions``: of the ONNX files.  ``threads`` 0 leaves torch's own number.  A folder that
+    holds this very run is continued, or returned at once when complete.  Under a launcher of
+    several processes the first one writes.
 
     ``full_benchmark``: throughput and load too, with ``slo_ms`` the p99 that load must keep.
 
     Raises InputError kinds before anything is written; ProofError and ParityError name defects.
     """
+    from export.precisions import inputs_of
+
     _check_key(packaging)
     recipe = recipe or prune_then_distill()
     watch = stopwatch or Stopwatch()
     listener = listener or Silent()
     folder = Path(out) if out is not None else default_folder(teacher, budget)
     _require_limit(full_benchmark, slo_ms)
-    inputs = _inputs(
-        teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging
-    )
+    inputs = {
+        **_inputs(
+            teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging
+        ),
+        **inputs_of(precisions),
+    }
     device = own_device(device)
     if not is_first():
         wait(device)  # for the first process to decide about the folder
@@ -115,7 +122,9 @@ def build(
     if not is_first():
         return folder
     _check_structure(site, standing)
-    deployables = _ship(run, teacher, site, standing, opset, threads, packaging.static_batch)
+    deployables = _ship(
+        run, teacher, site, standing, precisions, opset, threads, packaging.static_batch
+    )
     benchmarks = _benchmark(run, site, standing, bench_seconds, threads, full_benchmark, slo_ms)
     run.write(
         "report.json",
@@ -129,8 +138,8 @@ def build(
             "data": reporting.data_facts(site.data),
             "environment": reporting.environment(threads),
             "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
-            "warnings": list(standing.plan.warnings) if standing.plan else [],
-            "notes": reporting.notes(teacher, site, standing),
+            "warnings": reporting.warnings(standing, deployables),
+            "notes": reporting.notes(teacher, site, standing, deployables),
             "command": reporting.published_command(command),
             "seed": seed,
         },
@@ -191,14 +200,16 @@ def _ship(
     teacher: Teacher,
     site: Site,
     standing: Standing,
+    precisions: Precisions,
     opset: int | None,
     threads: int,
     static_batch: bool,
 ) -> tuple[Any, ...]:
     from export.descriptions import Description
     from export.manifest import installed_versions
+    from export.precisions import precisions_of
     from export.preprocessing import write_preprocessing
-    from export.shipping import Subject, measure_accuracy, ship
+    from export.shipping import Subject, measure, ship
     from export.weights import write_weights
 
     data, student, plan = site.data, standing.student, standing.plan
@@ -222,6 +233,8 @@ def _ship(
             Subject(name="teacher", graph=site.graph, description=facts),
             Subject(name="student", graph=student, description=cut),
             samples,
+            precisions=precisions_of(precisions.names),
+            examples=_examples(site, precisions.calibration),
             opset=opset,
             threads=threads,
             static_batch=static_batch,
@@ -229,14 +242,14 @@ def _ship(
         write_preprocessing(run.folder, data.preprocessing, labels)
     with site.watch.timed("evaluation"):
         site.listener.stage("measure the files")
-        return tuple(
-            replace(
-                one,
-                metrics=measure_accuracy(
-                    run.folder / one.file, images, data.preprocessing, threads=threads
-                ),
-            )
-            for one in shipped
+        return measure(
+            run.folder,
+            shipped,
+            images,
+            data.preprocessing,
+            samples,
+            max_drop=precisions.max_drop,
+            threads=threads,
         )
 
 
@@ -245,6 +258,20 @@ def _require_limit(full_benchmark: bool, slo_ms: float | None) -> None:
     from benchmarks.deep import require_limit
 
     require_limit(full_benchmark, slo_ms)
+
+
+def _examples(site: Site, calibration: str) -> Any:
+    """Training images as lower precisions see them, some of those that scoring saw."""
+    from export.lowering import CALIBRATION_IMAGES, Examples
+
+    inputs = torch.cat([x for x, _ in site.sample])[:CALIBRATION_IMAGES]
+    size = len(site.sample[0][0])  # as many at a time as scoring looked at
+    return Examples(
+        batches=lambda: ((part.numpy(),) for part in inputs.split(size)),
+        images=len(inputs),
+        source="synthetic pictures" if site.data.name == "synthetic" else "training images",
+        method=calibration,
+    )
 
 
 def _benchmark(

@@ -26,6 +26,7 @@ from compressor.options import (
     Batches,
     BenchFiles,
     BenchSeconds,
+    CalibrationName,
     CriterionName,
     Data,
     Device,
@@ -44,11 +45,13 @@ from compressor.options import (
     KeepAtLeast,
     KeepWhole,
     Lookahead,
+    MaxDrop,
     Mean,
     Minutes,
     MultipleOf,
     Of,
     Opset,
+    PrecisionNames,
     Precisions,
     Processes,
     PruningSteps,
@@ -137,7 +140,9 @@ def build(
     keep_at_least: KeepAtLeast = 0.1,
     smallest_group: SmallestGroup = 8,
     keep_whole: KeepWhole = None,
-    precision: Annotated[str, typer.Option(help="of the deployables: fp32")] = "fp32",
+    precision: PrecisionNames = "fp32",
+    calibration: CalibrationName = None,
+    max_drop: MaxDrop = None,
     opset: Opset = None,
     static_batch: StaticBatch = False,
     triton: Triton = False,
@@ -164,9 +169,9 @@ def build(
     from compressor.recipes.wishes import Wishes, find_recipe
     from compressor.types import Packaging
     from compressor.watching import Stopwatch
+    from export.precisions import wanted_of
 
-    if precision != "fp32":
-        raise OptionError(f"--precision {precision}: only fp32 is built so far")
+    precisions = wanted_of(precision, calibration, max_drop)
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     wishes = Wishes(
         criterion=criterion,
@@ -215,6 +220,7 @@ def build(
             seed=seed,
             device=place,
             threads=threads,
+            precisions=precisions,
             opset=opset,
             packaging=Packaging(static_batch=static_batch, triton=triton, sign_key=sign_key),
             bench_seconds=bench_seconds,

@@ -155,6 +155,19 @@ SloMs = Annotated[
     float | None,
     typer.Option("--slo-ms", help="p99 that load must keep, in milliseconds; --full-benchmark"),
 ]
+PrecisionNames = Annotated[
+    str, typer.Option("--precision", help="of the ONNX files, as fp32,fp16,bf16,int8")
+]
+CalibrationName = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", help="how int8 finds its ranges: minmax (default), entropy or percentile"
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(help="points that a precision may lose before it is not advised; 1"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Everything = Annotated[bool, typer.Option("--all", help="show lists whole")]
 

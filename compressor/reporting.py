@@ -74,11 +74,24 @@ def choices(recipe: Recipe, site: Site, standing: Standing) -> dict[str, Any]:
     }
 
 
-def notes(teacher: Teacher, site: Site, standing: Standing) -> list[str]:
+def warnings(standing: Standing, deployables: Sequence[Any]) -> list[str]:
+    """What a reader must know: of the plan, and of files that are not advised."""
+    from export import advice
+
+    planned = standing.plan.warnings if standing.plan else ()
+    return [*planned, *advice.warnings(deployables)]
+
+
+def notes(
+    teacher: Teacher, site: Site, standing: Standing, deployables: Sequence[Any]
+) -> list[str]:
     """What happened on the way that a reader should know."""
+    from export import advice
+
     origin = f"preprocessing: {teacher.preprocessing.origin}"
     captured = (EVALUATION_ONLY, *site.graph.notes)
-    return [*teacher.notes, origin, *captured, *site.data.notes, *standing.notes]
+    shipped = advice.notes(deployables)
+    return [*teacher.notes, origin, *captured, *site.data.notes, *standing.notes, *shipped]
 
 
 def environment(threads: int) -> dict[str, Any]:

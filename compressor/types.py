@@ -159,6 +159,22 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Precisions:
+    """In which precisions the ONNX files ship: fp32, which is always made, fp16, bf16, int8.
+
+    ``calibration``: how int8 finds its ranges, by minmax, entropy or percentile.  ``max_drop``:
+    points that a precision may lose against fp32 before it is not advised.
+    """
+
+    names: tuple[str, ...] = ("fp32",)
+    calibration: str = "minmax"
+    max_drop: float = 1.0
+
+
+FP32_ALONE = Precisions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Packaging:
     """What a folder of deployables holds on request.
 

@@ -2,6 +2,7 @@
 
 In the order they are used:
 
+    precisions     the precisions a network ships in
     paths          absolute paths reduced, or found where none may be
     deployables    what the report says of one file
     descriptions   what a deployable says about itself (metadata of the ONNX file)
@@ -9,7 +10,15 @@ In the order they are used:
     onnx_files     exported program -> ONNX file
     twins          ONNX file -> the same for batches of 1, static throughout
     prediction     ONNX file -> logits, accuracy, agreement
+    evaluators     what runs a file that ONNX Runtime cannot
     parity         ONNX file against the torch graph
+    entropy        where to clip a distribution for few levels
+    calibration    ranges of a file's activations, from real inputs
+    half           fp32 graph -> float16 or bfloat16, fragile operators kept
+    quantisation   fp32 file -> int8
+    lowering       fp32 file -> its files of lower precision, each checked
+    divergence     the tensors at which most error enters
+    advice         what each file can do, and whether its precision is advised
     programs       student.pt2
     weights        student.safetensors
     preprocessing  preprocessor_config.json, labels.json

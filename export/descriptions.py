@@ -8,9 +8,10 @@ of ONNX and torch.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from compressor.types import BudgetOf, Preprocessing
+from export.deployables import Calibration
 from export.paths import reduce_paths
 
 FORMAT = 1
@@ -28,6 +29,8 @@ class Description:
     teacher_sha256: str | None = None
     sparsity: float = 0.0
     sparsity_of: BudgetOf = "params"
+    precision: str = "fp32"
+    calibration: Calibration | None = None
 
 
 def metadata(description: Description) -> tuple[tuple[str, str], ...]:
@@ -38,6 +41,7 @@ def metadata(description: Description) -> tuple[tuple[str, str], ...]:
         "task": description.task,
         "architecture": reduce_paths(description.architecture),
         "output": "logits",
+        "precision": description.precision,
         "sparsity": json.dumps(description.sparsity),
         "sparsity.of": description.sparsity_of,
     }
@@ -45,6 +49,8 @@ def metadata(description: Description) -> tuple[tuple[str, str], ...]:
         facts["teacher.sha256"] = description.teacher_sha256
     if description.labels is not None:
         facts["labels"] = json.dumps(description.labels, ensure_ascii=False)
+    if description.calibration is not None:
+        facts["calibration"] = json.dumps(asdict(description.calibration))
     if description.preprocessing is not None:
         facts |= _input_facts(description.preprocessing)
     return tuple((f"compressor.{key}", facts[key]) for key in sorted(facts))

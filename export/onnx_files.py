@@ -16,6 +16,7 @@ import onnx_ir as ir
 import torch
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx.defs import onnx_opset_version
+from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 from torch.export import ExportedProgram
 
 from compressor.errors import DefectError, InputError, OptionError
@@ -62,13 +63,28 @@ def write_onnx(
             f"opset {opset} cannot be written; choose one from {LOWEST_OPSET} to {highest}"
         )
     model = _convert(program, path.name, opset)
-    strip(model)
     reached = model.opset_imports[""]
     if opset is not None and reached != opset:
         raise OptionError(
             f"{path.name}: opset {opset} was asked for, but the exporter stays at {reached}; "
             f"ask for {reached}"
         )
+    return save_onnx(model, path, description, external_above=external_above)
+
+
+def save_onnx(
+    model: ir.Model,
+    path: Path,
+    description: Description,
+    *,
+    external_above: int = EXTERNAL_ABOVE,
+) -> OnnxFile:
+    """Strip ``model``, in place, of where it was made, describe it, and write it to ``path``.
+
+    Raises DefectError where it is not fit to ship.
+    """
+    strip(model)
+    RemoveUnusedOpsetsPass()(model)
     model.metadata_props.update(metadata(description))
     model.producer_name, model.producer_version = "compressor", description.tool_version
     _inspect(model, path.name)
@@ -84,7 +100,7 @@ def save(model: ir.Model, path: Path, *, external_above: int = EXTERNAL_ABOVE) -
     nodes = ir.traversal.RecursiveGraphIterator(model.graph)
     batch_norms = sum(node.op_type == "BatchNormalization" for node in nodes)
     with replacing(path) as place:
-        written = _save(model, place, external_above)
+        written = write_model(model, place, external_above)
         onnx.checker.check_model(str(place), full_check=True)
         _refuse_paths(place, path.name)
         size = sum(file.stat().st_size for file in written)
@@ -108,7 +124,8 @@ def _convert(program: ExportedProgram, name: str, opset: int | None) -> ir.Model
             opset_version=opset,
             input_names=["input"] if len(inputs) == 1 else [str(one) for one in inputs],
             output_names=_output_names(program, len(outputs)),
-            dynamic_shapes=tuple({0: "batch"} for _ in inputs),
+            # It names the size, which the inputs share.
+            dynamic_shapes=({0: "batch"}, *({} for _ in inputs[1:])),
             verbose=False,
         )
     except torch.onnx.errors.OnnxExporterError as error:
@@ -156,7 +173,10 @@ def _inspect(model: ir.Model, name: str) -> None:
             )
 
 
-def _save(model: ir.Model, place: Path, external_above: int) -> tuple[Path, ...]:
+def write_model(
+    model: ir.Model, place: Path, external_above: int = EXTERNAL_ABOVE
+) -> tuple[Path, ...]:
+    """Write a model as it is, its weights in a file beside it where they are too large."""
     held = (value.const_value for value in model.graph.initializers.values())
     size = sum(tensor.nbytes for tensor in held if tensor is not None)
     if size <= external_above:

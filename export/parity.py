@@ -20,10 +20,10 @@ from export.deployables import Parity
 from export.prediction import (
     TOLERANCE,
     Array,
+    Run,
     agreement,
-    open_session,
+    open_run,
     relative_error,
-    run_session,
 )
 
 
@@ -33,18 +33,20 @@ def check_parity(
     inputs: Tensor | tuple[Tensor, ...],
     batches: tuple[int, ...] = (1, 2, 5),
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = TOLERANCE,
+    run: Run | None = None,
     threads: int = 0,
 ) -> Parity:
     """Run all ``inputs`` (samples, ...) through both, at every batch size in ``batches``.
 
     The first samples go at the given sizes in turn, the rest at the last one; where there are too
-    few samples for that they are used again.  Raises ParityError that names file, batch and error
-    where one output is further off than ``tolerance`` or not finite.
+    few samples for that they are used again.  ``run``: what runs the file in place of ONNX Runtime.
+    Raises ParityError that names file, batch and error where one output is further off than
+    ``tolerance`` or not finite; without a tolerance the error is told, and must be finite.
     """
     given = (inputs,) if isinstance(inputs, Tensor) else inputs
     given = tuple(one.detach().cpu() for one in given)
-    session = open_session(path, threads=threads)
+    run = run or open_run(path, threads=threads)
     reference = _reference(graph)
     wanted: list[list[Array]] = []
     got: list[list[Array]] = []
@@ -52,7 +54,7 @@ def check_parity(
     for rows in _rows(len(given[0]), batches):
         part = tuple(one[rows] for one in given)
         wanted.append(_run_torch(reference, part))
-        got.append(run_session(session, tuple(one.numpy() for one in part)))
+        got.append(run(tuple(one.numpy() for one in part)))
         sizes.append(len(rows))
         if len(wanted[-1]) != len(got[-1]):
             raise ParityError(
@@ -74,7 +76,7 @@ def _compare(
     sizes: list[int],
     wanted: list[list[Array]],
     got: list[list[Array]],
-    tolerance: float,
+    tolerance: float | None,
 ) -> tuple[float, float]:
     """Largest absolute and relative error over outputs and batches."""
     largest = (0.0, 0.0)
@@ -85,7 +87,9 @@ def _compare(
         for size, one, other in zip(sizes, wanted, got, strict=True):
             error, relative = relative_error(one[output], other[output], scale)
             # Written so that a NaN, which compares false with everything, is refused.
-            if not relative <= tolerance:
+            if tolerance is None and not np.isfinite(relative):
+                raise ParityError(f"{name}: at batch {size} output {output} is not finite")
+            if tolerance is not None and not relative <= tolerance:
                 raise ParityError(
                     f"{name}: at batch {size} output {output} differs from torch by {error:.2e} "
                     f"({relative:.2e} relative, tolerance {tolerance:.0e})"

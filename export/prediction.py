@@ -5,7 +5,8 @@ Comes in: a file and numpy arrays.  Goes out: logits, shares.  Knows nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from compressor.errors import InputError
 
 Array = NDArray[Any]
+Run = Callable[[tuple[Array, ...]], list[Array]]  # inputs of one batch -> outputs
 
 TOLERANCE = 1e-4
 # Outputs smaller than this are compared absolutely, to TOLERANCE times it: float32 leaves that much
@@ -76,6 +78,11 @@ def portions(inputs: tuple[Array, ...], step: int) -> Iterator[tuple[Array, ...]
         raise InputError(f"the file takes {step} samples at a time, not {samples}")
     for start in range(0, samples, step):
         yield tuple(one[start : start + step] for one in inputs)
+
+
+def open_run(path: Path, *, threads: int = 0) -> Run:
+    """The file in ONNX Runtime as a callable.  Raises InputError as ``open_session`` does."""
+    return partial(run_session, open_session(path, threads=threads))
 
 
 def predict_batches(path: Path, batches: Iterable[Array], *, threads: int = 0) -> Array:

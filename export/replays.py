@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from compressor.errors import InputError
-from export.prediction import Array, open_session, portions, relative_error, run_session
+from export.evaluators import open_openvino
+from export.prediction import Array, open_session, relative_error, run_session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,14 +94,4 @@ def _answer_onnxruntime_cuda(path: Path, inputs: Array) -> Array:
 
 
 def _answer_openvino(path: Path, inputs: Array) -> Array:
-    import openvino
-
-    try:
-        # On some processors it would choose bf16 by itself.
-        compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        batch = compiled.inputs[0].partial_shape[0]
-        step = batch.get_length() if batch.is_static else len(inputs)
-        return np.concatenate([compiled([part])[0] for (part,) in portions((inputs,), step)])
-    except RuntimeError as error:
-        line = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path.name}: OpenVINO cannot run it: {line}") from error
+    return open_openvino(path)((inputs,))[0]

@@ -170,6 +170,46 @@ def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path
     assert run("export", "run", "--out", "other")[0] == 2
 
 
+@pytest.mark.slow
+def test_a_build_in_every_precision_says_what_each_costs(work: Path, run: Run) -> None:
+    wanted = ("--precision", "fp16,bf16,int8", "--calibration", "percentile", "--max-drop", "0")
+    status, _, err = run(*BUILD[:-1], "precisions", *wanted)
+    assert (status, err) == (0, "")
+    folder = work / "precisions"
+    report = json.loads((folder / "report.json").read_bytes())
+    files = {one["file"]: one for one in report["deployables"]}
+    assert files.keys() == {
+        f"onnx/{network}{ending}.onnx"
+        for network in ("teacher", "student")
+        for ending in ("", "-fp16", "-bf16", "-int8")
+    }
+    for file, one in files.items():
+        assert (one["drop"] is None) == (one["precision"] == "fp32"), file
+        assert one["advised"] == (one["drop"] is None or one["drop"]["points"] <= 0), file
+        assert one["advised"] or one["worst_tensors"], file
+        assert (one["metrics"] is None) == (one["precision"] == "bf16"), file
+    assert files["onnx/student-int8.onnx"]["calibration"]["method"] == "percentile"
+    page = (folder / "report.html").read_text()
+    for file, one in files.items():
+        if not one["advised"]:
+            assert any(line.startswith(f"{file} is not advised") for line in report["warnings"])
+            assert "Not advised" in page
+    assert any("NOT_IMPLEMENTED" in line for line in report["notes"])
+
+    golden = np.load(folder / "golden.npz")
+    answered = {name.removeprefix("output/") for name in golden if name.startswith("output/")}
+    assert answered == {file for file, one in files.items() if one["precision"] != "bf16"}
+    assert golden["tolerance/onnx/student-int8.onnx"] >= 2e-2
+    assert run("verify", "precisions")[0] == 0
+
+    # another calibration is another run; the files of this one are carried over by export
+    status, _, err = run(*BUILD[:-1], "precisions", "--precision", "int8")
+    assert (status, "other inputs (calibration, max_drop, precisions)" in err) == (2, True)
+    assert run("export", "precisions", "--out", "delivered")[0] == 0
+    assert run("verify", "delivered")[0] == 0
+    assert (work / "delivered/onnx/student-int8.onnx").is_file()
+
+
 def test_a_build_without_data_synthesises_its_pictures(
     work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,6 +423,10 @@ def _refused(name: str, work: Path) -> tuple[str, ...]:
         replaced["--sparsify"] = "1"
     elif name == "unknown recipe":
         replaced["--recipe"] = "magic"
+    elif name == "unknown precision":
+        replaced["--precision"] = "fp32,fp8"
+    elif name == "drop of nothing":
+        replaced["--max-drop"] = "2"
     return ("build", *(part for pair in replaced.items() for part in pair))
 
 
@@ -401,6 +445,8 @@ REFUSALS = {
     "minutes and epochs": "--epochs",
     "unknown option": "--sparsify",
     "unknown recipe": "magic",
+    "unknown precision": "fp8",
+    "drop of nothing": "--max-drop 2",
 }
 
 
