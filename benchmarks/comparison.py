@@ -7,7 +7,7 @@ Knows nothing of how the student was made, of accuracy or of pages.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,14 @@ class Model:
     signature: Signature
     onnx: Path | None = None
     program: Path | None = None  # .pt2, for torch
+    lower: Mapping[str, Path] = field(default_factory=dict)  # ONNX files by further precisions
 
     @classmethod
-    def of_onnx(cls, path: Path, program: Path | None = None) -> Model:
+    def of_onnx(
+        cls, path: Path, program: Path | None = None, lower: Mapping[str, Path] | None = None
+    ) -> Model:
         """What an ONNX file says of itself.  Raises LoadError where it is none."""
-        return cls(signature=read_signature(path), onnx=path, program=program)
+        return cls(signature=read_signature(path), onnx=path, program=program, lower=lower or {})
 
     @classmethod
     def of_file(cls, path: Path) -> Model:
@@ -80,10 +83,10 @@ def compare(
     effort = effort or Effort()
     measured: dict[Workload, Comparison] = {}
     skipped: dict[Workload, str] = {}
-    for runtime in dict.fromkeys((one.runtime, one.device) for one in workloads):
+    for files in dict.fromkeys(map(_files, workloads)):
         ready: list[Workload] = []
         for workload in workloads:
-            if (workload.runtime, workload.device) == runtime:
+            if _files(workload) == files:
                 reason = hindrance(workload, (teacher, student), sizes)
                 if reason is None:
                     ready.append(workload)
@@ -126,7 +129,8 @@ def hindrance(
         return reason
     for model in models:
         if _file(model, workload) is None:
-            form = "an ONNX file" if form_of(workload) == "onnx" else "a .pt2 program"
+            onnx = f"an ONNX file in {workload.stored}"
+            form = onnx if form_of(workload) == "onnx" else "a .pt2 program"
             return f"teacher or student is not at hand as {form}"
         try:
             shapes(model.signature, workload.batch, sizes)
@@ -135,8 +139,15 @@ def hindrance(
     return None
 
 
+def _files(workload: Workload) -> tuple[str, str, str]:
+    """What decides which files are measured; workloads that agree in it share their processes."""
+    return workload.runtime, workload.device, workload.stored
+
+
 def _file(model: Model, workload: Workload) -> Path | None:
-    return model.onnx if form_of(workload) == "onnx" else model.program
+    if form_of(workload) != "onnx":
+        return model.program
+    return model.onnx if workload.stored == "fp32" else model.lower.get(workload.stored)
 
 
 def _source(model: Model, workload: Workload, sizes: Mapping[str, int | str] | None) -> Source:

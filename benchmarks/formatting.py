@@ -88,5 +88,7 @@ def runtime(row: Mapping[str, object]) -> str:
 
 
 def workload(row: Mapping[str, object]) -> str:
-    """ "ONNX Runtime, batch 1"."""
-    return f"{runtime(row)}, batch {row.get('batch')}"
+    """ "ONNX Runtime, batch 1"; "ONNX Runtime, int8, batch 1"."""
+    stored = row.get("stored", "fp32")
+    said = "" if stored == "fp32" else f"{stored}, "
+    return f"{runtime(row)}, {said}batch {row.get('batch')}"

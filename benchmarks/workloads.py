@@ -15,6 +15,7 @@ class Workload:
     runtime: str  # a name of `benchmarks.runtimes`: "onnxruntime", "openvino", "torch", ...
     device: str = "cpu"  # "cpu" or "cuda"
     precision: str = "float32"  # asked of the runtime where it has a choice
+    stored: str = "fp32"  # precision of the ONNX file, as ``--precision`` names it
     batch: int = 1
     threads: int = 1
 
@@ -25,8 +26,9 @@ class Workload:
         What is usual (the CPU, float32) is left out, so the common names stay short.  Threads are
         never said: whoever measures several numbers of them adds the number.
         """
-        unusual = (self.device != "cpu", self.device), (self.precision != "float32", self.precision)
-        return "-".join((self.runtime, *(word for said, word in unusual if said), f"b{self.batch}"))
+        usual = {"device": "cpu", "precision": "float32", "stored": "fp32"}
+        words = [getattr(self, key) for key, word in usual.items() if getattr(self, key) != word]
+        return "-".join((self.runtime, *words, f"b{self.batch}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +39,26 @@ class Skipped:
     reason: str
 
 
-def usual_workloads(threads: int, batches: tuple[int, ...] = (1, 32)) -> tuple[Workload, ...]:
-    """ONNX Runtime, OpenVINO and torch on the CPU, then torch on CUDA, each at every batch."""
-    places = (("onnxruntime", "cpu"), ("openvino", "cpu"), ("torch", "cpu"), ("torch", "cuda"))
+def usual_workloads(
+    threads: int, batches: tuple[int, ...] = (1, 32), stored: tuple[str, ...] = ()
+) -> tuple[Workload, ...]:
+    """ONNX Runtime, OpenVINO and torch on the CPU, then torch on CUDA, each at every batch.
+
+    ``stored``: further precisions of the ONNX files, for what runs files on the CPU.  A file of
+    bfloat16 is run in bfloat16 where there is the choice, all else in float32 around it.
+    """
+    files = (("onnxruntime", "cpu"), ("openvino", "cpu"))
+    places = [(*place, "fp32") for place in (*files, ("torch", "cpu"), ("torch", "cuda"))]
+    places += [(*place, precision) for precision in stored for place in files]
     return tuple(
-        Workload(runtime=runtime, device=device, batch=batch, threads=threads)
-        for runtime, device in places
+        Workload(
+            runtime=runtime,
+            device=device,
+            precision="bfloat16" if (runtime, kept) == ("openvino", "bf16") else "float32",
+            stored=kept,
+            batch=batch,
+            threads=threads,
+        )
+        for runtime, device, kept in places
         for batch in batches
     )

@@ -125,7 +125,9 @@ def build(
     deployables = _ship(
         run, teacher, site, standing, precisions, opset, threads, packaging.static_batch
     )
-    benchmarks = _benchmark(run, site, standing, bench_seconds, threads, full_benchmark, slo_ms)
+    benchmarks = _benchmark(
+        run, site, standing, precisions, bench_seconds, threads, full_benchmark, slo_ms
+    )
     run.write(
         "report.json",
         {
@@ -278,6 +280,7 @@ def _benchmark(
     run: Run,
     site: Site,
     standing: Standing,
+    precisions: Precisions,
     seconds: float,
     threads: int,
     full_benchmark: bool,
@@ -288,22 +291,31 @@ def _benchmark(
     from benchmarks.dispatch import Effort
     from benchmarks.workloads import usual_workloads
     from compressor.graphs import export_program
+    from export.precisions import FP32, precisions_of
     from export.programs import write_program
 
     if standing.plan is None or seconds == 0:  # zeros cost as much as other numbers
         return {"benchmarks": [], "benchmarks_skipped": []}
     site.listener.stage("benchmark")
     onnx = run.folder / "onnx"
+    further = [one for one in precisions_of(precisions.names) if one != FP32]
+
+    def model(network: str, program: Path) -> Model:
+        lower = {one.name: run.folder / one.file(network) for one in further}
+        return Model.of_onnx(run.folder / FP32.file(network), program, lower)
+
     with site.watch.timed("benchmark"), TemporaryDirectory() as place:
         teacher = Path(place) / "teacher.pt2"  # measured like the student, but no deployable
         write_program(export_program(site.graph), teacher)
         found = compare(
-            Model.of_onnx(onnx / "teacher.onnx", teacher),
-            Model.of_onnx(onnx / "student.onnx", run.folder / "student.pt2"),
-            workloads=usual_workloads(threads or torch.get_num_threads()),
+            model("teacher", teacher),
+            model("student", run.folder / "student.pt2"),
+            workloads=usual_workloads(
+                threads or torch.get_num_threads(), stored=tuple(one.name for one in further)
+            ),
             effort=Effort(seconds=seconds, seed=site.seed),
         )
-        further = deep.measure(
+        deeper = deep.measure(
             onnx / "teacher.onnx",
             onnx / "student.onnx",
             tuple(site.graph.example_inputs[0].shape[1:]),
@@ -322,7 +334,7 @@ def _benchmark(
     return {
         "benchmarks": [row(one) for one in found.measured],
         "benchmarks_skipped": [skipped_row(one) for one in found.skipped],
-        **further,
+        **deeper,
     }
 
 

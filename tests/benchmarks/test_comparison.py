@@ -12,7 +12,7 @@ from benchmarks.comparison import Model, compare, row, skipped_row, write_sample
 from benchmarks.dispatch import Effort, Pair, measure
 from benchmarks.measurements import decode_samples
 from benchmarks.workers import Outcome, Source
-from benchmarks.workloads import Workload
+from benchmarks.workloads import Workload, usual_workloads
 from compressor.errors import OptionError
 from tests.benchmarks.small_files import write_linear
 
@@ -73,6 +73,34 @@ def test_what_cannot_run_is_skipped_with_the_reason(tmp_path: Path) -> None:
     assert [("not at hand" in one.reason, "not installed" in one.reason) for one in found.skipped]
     assert "not at hand as an ONNX file" in found.skipped[0].reason
     assert "not installed" in found.skipped[1].reason
+
+
+def test_every_precision_of_the_files_is_compared_with_its_own_kind(
+    file: Path, tmp_path: Path
+) -> None:
+    """The file in float32 is broken here: only the other one can have been measured."""
+    signature = Model.of_onnx(file).signature
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    both = Model(signature=signature, onnx=broken, lower={"int8": file})
+    int8 = Workload(runtime="onnxruntime", stored="int8")
+    fp16 = Workload(runtime="onnxruntime", stored="fp16")
+    found = compare(both, both, workloads=(int8, fp16), effort=QUICK)
+    assert [one.workload.name for one in found.measured] == ["onnxruntime-int8-b1"]
+    assert row(found.measured[0])["stored"] == "int8"
+    assert "not at hand as an ONNX file in fp16" in found.skipped[0].reason
+
+
+def test_usual_workloads_run_bfloat16_in_bfloat16_where_there_is_the_choice() -> None:
+    assert usual_workloads(1, stored=()) == usual_workloads(1)
+    more = usual_workloads(1, batches=(1,), stored=("bf16", "int8"))[4:]
+    assert [(one.runtime, one.stored, one.precision) for one in more] == [
+        ("onnxruntime", "bf16", "float32"),
+        ("openvino", "bf16", "bfloat16"),
+        ("onnxruntime", "int8", "float32"),
+        ("openvino", "int8", "float32"),
+    ]
+    assert len({one.name for one in more}) == 4
 
 
 @pytest.mark.parametrize(
