@@ -257,12 +257,15 @@ def _benchmark(
 
 
 def _close(run: Run, command: Sequence[str], seed: int) -> None:
-    """The page, then the manifest: the folder is complete when it is there."""
+    """The pages, then the manifest: the folder is complete when it is there."""
+    from benchmarks import markdown
     from benchmarks.report import read, render
     from compressor.files import write_bytes
     from export.manifest import installed_versions, write_manifest
 
-    write_bytes(run.folder / "report.html", render(read(run.folder)).encode())
+    found = read(run.folder)
+    write_bytes(run.folder / "report.html", render(found).encode())
+    write_bytes(run.folder / "report.md", markdown.render(found.report).encode())
     write_manifest(run.folder, command, seed, installed_versions())
 
 

@@ -113,6 +113,12 @@ Epochs = Annotated[int | None, typer.Option(help="of training, in place of --min
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
+RunFolders = Annotated[list[str], typer.Argument(help="a run folder; several are compared")]
+PageFile = Annotated[str | None, typer.Option("--html", help="also write a page")]
+CsvFile = Annotated[
+    str | None, typer.Option("--csv", help="also write a line for every timed call")
+]
 Everything = Annotated[bool, typer.Option("--all", help="show lists whole")]
 
 
