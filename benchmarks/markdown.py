@@ -20,8 +20,6 @@ from benchmarks.sections.files import advice
 from benchmarks.sections.heading import heading
 from benchmarks.wording import full_workload, interval, metrics
 
-SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
-
 
 def render(report: Mapping[str, Any]) -> str:
     """Short: the page holds the rest."""
@@ -117,8 +115,12 @@ def cell(one: object) -> str:
     return escaped(one)
 
 
-def escaped(told: object) -> str:
-    """As text alone: no markup, no HTML, one line."""
-    text = " ".join(str(told).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return SPECIAL.sub(r"\\\1", text)
+def escaped(value: object) -> str:
+    """One line of plain text for Markdown: nothing in it is markup, HTML or a new line."""
+    line = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in str(value)))
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", line.strip())
+    # At a line's start these begin a heading, a list, an underline or front matter.
+    line = re.sub(r"^([-+=#])", r"\\\1", re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line))
+    # What would become a link by itself.
+    return line.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")

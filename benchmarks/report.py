@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from benchmarks import lineup, raw_samples
 from benchmarks.blocks import Section
 from benchmarks.entries import Entry, entry
+from benchmarks.schema import FORMAT, report_schema
 from benchmarks.sections import (
     contest,
     files,
@@ -36,8 +37,6 @@ from benchmarks.sections import (
 from compressor.errors import FolderError
 from compressor.types import Analysis, Plan
 
-FORMAT = 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunData:
@@ -53,7 +52,7 @@ def read(folder: Path) -> RunData:
     """Read a run folder; ``analysis.json``, ``plan.json`` and samples may be absent.
 
     Raises FileNotFoundError where ``report.json`` is, msgspec.DecodeError where a file is no JSON,
-    FolderError where the report is of another format.
+    FolderError where the report is of another format or lacks what its format promises.
     """
 
     def decode(name: str, kind: Any) -> Any:
@@ -63,6 +62,9 @@ def read(folder: Path) -> RunData:
     report = msgspec.json.decode((folder / "report.json").read_bytes())
     if not isinstance(report, dict) or report.get("format") != FORMAT:
         raise FolderError(f"{folder}/report.json is not of format {FORMAT}: build anew")
+    absent = [key for key in report_schema()["required"] if key not in report]
+    if absent:
+        raise FolderError(f"{folder}/report.json has no {', '.join(absent)}: build anew")
     return RunData(
         report=report,
         analysis=decode("analysis.json", Analysis),

@@ -47,7 +47,8 @@ def headline_row(report: Report) -> Entry | None:
     return next(iter([*usual, *rows]), None)
 
 
-def describe_size(report: Entry) -> Phrase:
+def describe_size(report: Report) -> Phrase:
+    report = entry(report)
     if report.value["budget"]["of"] == "weights":
         return phrase(show(report.get("budget", "achieved"), share), " of the weights zero")
     before, after = (report.get(name, "parameters") for name in ("teacher", "student"))
@@ -56,7 +57,8 @@ def describe_size(report: Entry) -> Phrase:
     return phrase(derive("quotient", before, after, form=rough), f"{TIMES} fewer parameters")
 
 
-def describe_speed(report: Entry) -> Phrase:
+def describe_speed(report: Report) -> Phrase:
+    report = entry(report)
     row = headline_row(report)
     if row is None:
         proof = report.value.get("proof")
@@ -75,7 +77,8 @@ def describe_speed(report: Entry) -> Phrase:
     return phrase(show(speedup, significant), f"{TIMES} faster ", about)
 
 
-def describe_accuracy(report: Entry) -> Phrase:
+def describe_accuracy(report: Report) -> Phrase:
+    report = entry(report)
     before, after = (report.get(name, "metrics") for name in ("teacher", "student"))
     agreement = report.get("student", "agreement")
     name = headline_metric(after)
@@ -90,7 +93,8 @@ def describe_accuracy(report: Entry) -> Phrase:
     return phrase(metric_name(name), " ", now)
 
 
-def describe_proof(report: Entry) -> Phrase:
+def describe_proof(report: Report) -> Phrase:
+    report = entry(report)
     proof = report.value.get("proof")
     if proof is None:
         return phrase("no proof (nothing was removed physically)")

@@ -33,7 +33,7 @@ from compressor.reporting import plain
 from compressor.runs import Run, open_run
 from compressor.samples import evaluation_images
 from compressor.standings import forget_standings, keep_standing, read_standing
-from compressor.types import Budget
+from compressor.types import USUAL_FILES, Budget, Packaging
 from compressor.watching import Listener, Silent, Stopwatch
 
 PARITY_SAMPLES = 8  # batches of 1, 2 and 5
@@ -55,6 +55,7 @@ def build(
     device: str = "cpu",
     threads: int = 0,
     opset: int | None = None,
+    packaging: Packaging = USUAL_FILES,
     bench_seconds: float = 5.0,
     restart: bool = False,
     command: Sequence[str] = (),
@@ -71,11 +72,14 @@ def build(
 
     Raises InputError kinds before anything is written; ProofError and ParityError name defects.
     """
+    _check_key(packaging)
     recipe = recipe or prune_then_distill()
     watch = stopwatch or Stopwatch()
     listener = listener or Silent()
     folder = Path(out) if out is not None else default_folder(teacher, budget)
-    inputs = _inputs(teacher, data, test, recipe, budget, length, sample, seed, device, opset)
+    inputs = _inputs(
+        teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging
+    )
     device = own_device(device)
     if not is_first():
         wait(device)  # for the first process to decide about the folder
@@ -105,7 +109,7 @@ def build(
     if not is_first():
         return folder
     _check_structure(site, standing)
-    deployables = _ship(run, teacher, site, standing, opset, threads)
+    deployables = _ship(run, teacher, site, standing, opset, threads, packaging.static_batch)
     benchmarks = _benchmark(run, site, standing, bench_seconds, threads)
     run.write(
         "report.json",
@@ -126,7 +130,7 @@ def build(
         },
     )
     forget_standings(folder)
-    _close(run, command, seed)
+    _close(run, command, seed, packaging)
     return folder
 
 
@@ -183,6 +187,7 @@ def _ship(
     standing: Standing,
     opset: int | None,
     threads: int,
+    static_batch: bool,
 ) -> tuple[Any, ...]:
     from export.descriptions import Description
     from export.manifest import installed_versions
@@ -213,6 +218,7 @@ def _ship(
             samples,
             opset=opset,
             threads=threads,
+            static_batch=static_batch,
         )
         write_preprocessing(run.folder, data.preprocessing, labels)
     with site.watch.timed("evaluation"):
@@ -256,17 +262,32 @@ def _benchmark(
     }
 
 
-def _close(run: Run, command: Sequence[str], seed: int) -> None:
-    """The pages, then the manifest: the folder is complete when it is there."""
+def _check_key(packaging: Packaging) -> None:
+    """A key that cannot sign is refused before hours of training, not after."""
+    if packaging.sign_key is not None:
+        from export.signatures import check_key
+
+        check_key(Path(packaging.sign_key))
+
+
+def _close(run: Run, command: Sequence[str], seed: int, packaging: Packaging) -> None:
+    """The pages, then what makes a product of the folder, last the manifest and the signature."""
     from benchmarks import markdown
     from benchmarks.report import read, render
     from compressor.files import write_bytes
-    from export.manifest import installed_versions, write_manifest
+    from export.products import finish, product_name
 
     found = read(run.folder)
     write_bytes(run.folder / "report.html", render(found).encode())
     write_bytes(run.folder / "report.md", markdown.render(found.report).encode())
-    write_manifest(run.folder, command, seed, installed_versions())
+    finish(
+        run.folder,
+        product_name(found.report),
+        found.report,
+        packaging=packaging,
+        command=command,
+        seed=seed,
+    )
 
 
 def _inputs(
@@ -280,6 +301,7 @@ def _inputs(
     seed: int,
     device: str,
     opset: int | None,
+    packaging: Packaging,
 ) -> Mapping[str, Any]:
     """What a run depends on, as plain values; another machine path to the same data is the same."""
     return {
@@ -298,6 +320,9 @@ def _inputs(
         "seed": seed,
         "device": device,
         "opset": opset,
+        "static_batch": packaging.static_batch,
+        "triton": packaging.triton,
+        "signed": packaging.sign_key is not None,
     }
 
 

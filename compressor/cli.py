@@ -43,6 +43,7 @@ from compressor.options import (
     Minutes,
     MultipleOf,
     Of,
+    Opset,
     PageFile,
     PruningSteps,
     RecipeName,
@@ -51,15 +52,18 @@ from compressor.options import (
     ScheduleName,
     Seed,
     SelfDistillation,
+    SignKey,
     Similarity,
     SmallestGroup,
     Sparsity,
+    StaticBatch,
     Std,
     StudentStart,
     TeacherFile,
     TeacherOrNone,
     TestFolder,
     Threads,
+    Triton,
     TrustPickle,
     UnitsForm,
     Unpruned,
@@ -122,7 +126,10 @@ def build(
     smallest_group: SmallestGroup = 8,
     keep_whole: KeepWhole = None,
     precision: Annotated[str, typer.Option(help="of the deployables: fp32")] = "fp32",
-    opset: Annotated[int | None, typer.Option(help="of the ONNX files")] = None,
+    opset: Opset = None,
+    static_batch: StaticBatch = False,
+    triton: Triton = False,
+    sign_key: SignKey = None,
     seed: Seed = 0,
     device: Device = None,
     threads: Threads = 0,
@@ -139,6 +146,7 @@ def build(
     from compressor.console import Console
     from compressor.processes import is_first
     from compressor.recipes.wishes import Wishes, find_recipe
+    from compressor.types import Packaging
     from compressor.watching import Stopwatch
 
     if precision != "fp32":
@@ -192,6 +200,7 @@ def build(
             device=place,
             threads=threads,
             opset=opset,
+            packaging=Packaging(static_batch=static_batch, triton=triton, sign_key=sign_key),
             bench_seconds=bench_seconds,
             restart=restart,
             command=("compressor", *sys.argv[1:]),
@@ -346,19 +355,78 @@ def train(
 
 
 @app.command()
-def verify(folder: Annotated[str, typer.Argument(help="a run folder")]) -> None:
-    """Check every hash of a run folder and replay its golden samples in ONNX Runtime."""
+def export(
+    source: Annotated[str, typer.Argument(help="a run folder, a .pt2 program or weights")],
+    out: Annotated[str, typer.Option(help="the new folder of deployables")],
+    arch: Arch = None,
+    opset: Opset = None,
+    static_batch: StaticBatch = False,
+    triton: Triton = False,
+    sign_key: SignKey = None,
+    mean: Mean = None,
+    std: Std = None,
+    image_size: ImageSize = None,
+    threads: Threads = 0,
+    trust_pickle: TrustPickle = False,
+) -> None:
+    """Write the folder that ships, from a finished run or a network of its own."""
+    from compressor.types import Packaging
+    from compressor.watching import Stopwatch
+    from export.delivery import export_network, export_run
+
+    if not Path(source).exists():
+        raise LoadError(f"{source}: not there; give a run folder, a .pt2 program or weights")
+    set_threads(threads)
+    wanted = Packaging(static_batch=static_batch, triton=triton, sign_key=sign_key)
+    command = ("compressor", *sys.argv[1:])
+    if Path(source).is_dir():
+        if arch or mean or std or image_size is not None:
+            raise OptionError(
+                f"{source} is a run folder, which says what its network is; leave --arch, --mean, "
+                "--std and --image-size out"
+            )
+        found = export_run(
+            Path(source), Path(out), opset=opset, packaging=wanted, command=command, threads=threads
+        )
+    else:
+        loaded = _load(
+            source, arch, "synthetic", mean, std, image_size, trust_pickle, Stopwatch(), False
+        )
+        found = export_network(
+            loaded, Path(out), opset=opset, packaging=wanted, command=command, threads=threads
+        )
+    for line in found:
+        typer.echo(line)
+    typer.echo(f"exported: {out}; check it with: compressor verify {out}")
+
+
+@app.command()
+def verify(
+    folder: Annotated[str, typer.Argument(help="a run folder, or one that export wrote")],
+    public_key: Annotated[
+        str | None, typer.Option(help="PEM file of the key that the signature must be of")
+    ] = None,
+    skip_signature: Annotated[
+        bool, typer.Option("--skip-signature", help="check all but the signature")
+    ] = False,
+) -> None:
+    """Check hashes and signature, and replay golden samples in every runtime here; no torch."""
     from export.verification import verify as check
 
-    found = check(Path(folder))
+    key = Path(public_key) if public_key is not None else None
+    found = check(Path(folder), public_key=key, skip_signature=skip_signature)
+    for one in found.replays:
+        typer.echo(
+            f"{one.file} in {one.runtime}: {one.samples} samples differ by at most "
+            f"{one.max_relative_error:.1e}, tolerance {one.tolerance:.0e}"
+        )
+    for line in found.skipped:
+        typer.echo(f"skipped: {line}")
     for line in found.differences:
         typer.echo(line)
-    replayed = ", ".join(
-        f"{replay.file} differs by at most {replay.max_relative_error:.1e}"
-        for replay in found.replays
-    )
+    signed = ", signature holds" if found.signed and found.passed else ""
     verdict = "verified" if found.passed else "NOT verified"
-    typer.echo(f"{verdict}: {found.files} files{'; ' + replayed if replayed else ''}")
+    typer.echo(f"{verdict}: {found.files} files, {len(found.replays)} replays{signed}")
     if not found.passed:
         raise typer.Exit(1)
 

@@ -36,9 +36,8 @@ class Units:
         self._parent: Matrix = np.arange(RESERVED, dtype=np.int64)
         self._origin: Matrix = np.zeros(RESERVED, dtype=np.int64)
         self._expansion: Matrix = np.full(RESERVED, -1, dtype=np.int64)  # row of _factors, or -1
-        self._factors: Matrix = np.zeros((64, MAX_FACTORS), dtype=np.int64)
+        self._factors: Matrix = np.zeros((64, 2), dtype=np.int64)  # as wide as any needs it
         self._factored = 0  # rows of _factors in use
-        self._widest = 1  # columns of _factors in use
         self._count = RESERVED
         self._origins = 0
 
@@ -86,8 +85,8 @@ class Units:
                 if (at < 0).all():
                     columns.append(roots[:, j : j + 1])
                     continue
-                wide = np.zeros((len(roots), self._widest), dtype=np.int64)
-                wide[at >= 0] = self.find(self._factors[at[at >= 0], : self._widest])
+                wide = np.zeros((len(roots), self._factors.shape[1]), dtype=np.int64)
+                wide[at >= 0] = self.find(self._factors[at[at >= 0]])
                 wide[at < 0, 0] = roots[at < 0, j]
                 columns.append(wide[:, wide.any(axis=0)])
             roots = np.concatenate(columns, axis=1)
@@ -137,12 +136,13 @@ class Units:
     def _substitute(self, units: Matrix, factors: Matrix) -> None:
         """From now on unit i stands for the units in row i: (n,) distinct leaves, (n, m) leaves."""
         start, self._factored = self._factored, self._factored + len(units)
-        if self._factored > len(self._factors):
-            more = max(self._factored, 2 * len(self._factors)) - len(self._factors)
-            grown = np.zeros((more, MAX_FACTORS), dtype=np.int64)
-            self._factors = np.concatenate([self._factors, grown])
+        rows, columns = self._factors.shape
+        if self._factored > rows or factors.shape[1] > columns:
+            rows = rows if self._factored <= rows else max(self._factored, 2 * rows)
+            grown = np.zeros((rows, max(columns, factors.shape[1])), dtype=np.int64)
+            grown[:start, :columns] = self._factors[:start]
+            self._factors = grown
         self._factors[start : self._factored, : factors.shape[1]] = factors
-        self._widest = max(self._widest, factors.shape[1])
         self._expansion[units] = np.arange(start, self._factored)
 
     # -- unification -------------------------------------------------------------------------

@@ -112,6 +112,16 @@ Minutes = Annotated[float | None, typer.Option(help="of training; 10 by default"
 Epochs = Annotated[int | None, typer.Option(help="of training, in place of --minutes; 0: none")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
+StaticBatch = Annotated[
+    bool, typer.Option("--static-batch", help="also an ONNX file whose batch is 1")
+]
+Triton = Annotated[
+    bool, typer.Option("--triton", help="also a model repository for the Triton server")
+]
+SignKey = Annotated[
+    str | None, typer.Option(help="PEM file of a private key (EC) that signs the folder")
+]
+Opset = Annotated[int | None, typer.Option(help="of the ONNX files")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
 RunFolders = Annotated[list[str], typer.Argument(help="a run folder; several are compared")]

@@ -159,6 +159,22 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Packaging:
+    """What a folder of deployables holds on request.
+
+    ``static_batch``: a twin of the student's ONNX file whose batch is 1.  ``triton``: a model
+    repository for that server.  ``sign_key``: the PEM file of the private key that signs it.
+    """
+
+    static_batch: bool = False
+    triton: bool = False
+    sign_key: str | None = None
+
+
+USUAL_FILES = Packaging()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
     params: int
     macs: int

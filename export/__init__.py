@@ -7,14 +7,23 @@ In the order they are used:
     descriptions   what a deployable says about itself (metadata of the ONNX file)
     rewrites       the exporter's graph made friendly to runtimes, and stripped
     onnx_files     exported program -> ONNX file
+    twins          ONNX file -> the same for batches of 1, static throughout
     prediction     ONNX file -> logits, accuracy, agreement
     parity         ONNX file against the torch graph
     programs       student.pt2
     weights        student.safetensors
     preprocessing  preprocessor_config.json, labels.json
-    manifest       manifest.json: command, seed, versions, the hash of every file
-    verification   a run folder checked without torch, and its golden answers
+    golden         golden.npz: a few inputs and each file's answers
     shipping       teacher and student -> the files of a run folder, each checked
+    triton         a model repository for the Triton server
+    model_cards    README.md: measured facts, and code that runs
+    materials      bom.cdx.json: a CycloneDX bill of materials
+    manifest       manifest.json: command, seed, versions, the hash of every file
+    signatures     model.sig, over all of it
+    products       these five in their order: a folder that describes and vouches for itself
+    delivery       a finished run or one network -> such a folder of the student alone
+    replays        golden inputs in every runtime that is installed
+    verification   hashes, signature and replays, without torch
 
 Import the module wanted: the package itself imports nothing, so that verification stays without
 torch.

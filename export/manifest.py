@@ -1,11 +1,14 @@
 """``manifest.json``: how a run folder came about, and the hash of every file in it.
 
 Comes in: a folder and the command that filled it.  Goes out: the manifest, or what differs from it.
-No clock and no place of this machine in it.  Knows nothing of what the files hold, nor of torch.
+No clock and no place of this machine in it.  It also holds a hash of itself, and has one spelling
+only, so that no byte of it can change unseen; against intent there is ``signatures``.  Knows
+nothing of what the files hold, nor of torch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -18,8 +21,9 @@ from compressor.errors import FolderError
 from compressor.files import sha256, write_bytes
 from export.paths import reduce_argument
 
-FORMAT = 1
+FORMAT = 2  # 2: a hash of itself
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "model.sig"  # covers the manifest, so it cannot be in it
 PACKAGES = ("compressor", "torch", "torchvision", "onnx", "onnxscript", "onnx-ir", "onnxruntime",
             "numpy", "safetensors", "accelerate", "timm")  # fmt: skip
 
@@ -60,7 +64,8 @@ def write_manifest(
 ) -> Manifest:
     """Hash every other file in ``folder`` and write the manifest beside them.
 
-    Absolute paths in ``command`` are cut to their last two parts.
+    A signature is left out: it is made of the manifest.  Absolute paths in ``command`` are cut to
+    their last two parts.
     """
     manifest = Manifest(
         format=FORMAT,
@@ -69,15 +74,7 @@ def write_manifest(
         versions=tuple(sorted(versions.items())),
         files=tuple(_listed(folder, path) for path in _paths(folder)),
     )
-    content = {
-        "format": manifest.format,
-        "command": list(manifest.command),
-        "seed": manifest.seed,
-        "versions": dict(manifest.versions),
-        "files": {one.path: {"bytes": one.bytes, "sha256": one.sha256} for one in manifest.files},
-    }
-    text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(folder / MANIFEST_FILE, text.encode())
+    write_bytes(folder / MANIFEST_FILE, _encode(manifest))
     return manifest
 
 
@@ -103,9 +100,12 @@ def check_manifest(folder: Path) -> tuple[str, ...]:
 
     Raises FolderError as ``read_manifest`` does.
     """
-    listed = {one.path: one for one in read_manifest(folder).files}
+    manifest = read_manifest(folder)
+    listed = {one.path: one for one in manifest.files}
     found = set(_paths(folder))
     lines = []
+    if (folder / MANIFEST_FILE).read_bytes() != _encode(manifest):
+        lines.append(f"{MANIFEST_FILE}: not as it was written (its own sha256 does not hold)")
     for path in sorted(listed.keys() | found):
         if path not in found:
             lines.append(f"{path}: missing")
@@ -126,12 +126,29 @@ def _difference(listed: ListedFile, found: ListedFile) -> Iterator[str]:
 def _paths(folder: Path) -> list[str]:
     files = (path for path in folder.rglob("*") if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in files)
-    return sorted(name for name in names if name != MANIFEST_FILE)
+    return sorted(name for name in names if name not in (MANIFEST_FILE, SIGNATURE_FILE))
 
 
 def _listed(folder: Path, path: str) -> ListedFile:
     file = folder / path
     return ListedFile(path=path, bytes=file.stat().st_size, sha256=sha256(file))
+
+
+def _encode(manifest: Manifest) -> bytes:
+    """The one spelling of a manifest; ``sha256`` is that of the same text without this key."""
+    content: dict[str, object] = {
+        "format": manifest.format,
+        "command": list(manifest.command),
+        "seed": manifest.seed,
+        "versions": dict(manifest.versions),
+        "files": {one.path: {"bytes": one.bytes, "sha256": one.sha256} for one in manifest.files},
+    }
+    own = hashlib.sha256(_spell(content)).hexdigest()
+    return _spell({**content, "sha256": own})
+
+
+def _spell(content: Mapping[str, object]) -> bytes:
+    return (json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:

@@ -7,7 +7,7 @@ bytes for equal input.  Knows nothing of what the numbers are; ``parity`` runs t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,18 @@ def write_onnx(
         )
     model.metadata_props.update(metadata(description))
     model.producer_name, model.producer_version = "compressor", description.tool_version
-    counts = _inspect(model, path.name)
+    _inspect(model, path.name)
+    return save(model, path, external_above=external_above)
+
+
+def save(model: ir.Model, path: Path, *, external_above: int = EXTERNAL_ABOVE) -> OnnxFile:
+    """Write ``model``, its weights beside it where they are larger than ``external_above`` bytes.
+
+    The written file is checked before it gets its name.  Raises DefectError where it names a place
+    of this machine.
+    """
+    nodes = ir.traversal.RecursiveGraphIterator(model.graph)
+    batch_norms = sum(node.op_type == "BatchNormalization" for node in nodes)
     with replacing(path) as place:
         written = _save(model, place, external_above)
         onnx.checker.check_model(str(place), full_check=True)
@@ -80,10 +91,10 @@ def write_onnx(
         digest = sha256(place)
     return OnnxFile(
         path=path,
-        opset=reached,
+        opset=model.opset_imports[""],
         bytes=size,
         sha256=digest,
-        batch_norms=counts.get("BatchNormalization", 0),
+        batch_norms=batch_norms,
     )
 
 
@@ -123,16 +134,14 @@ def _output_names(program: ExportedProgram, count: int) -> list[str]:
     return [f"output_{place}" for place in range(count)]
 
 
-def _inspect(model: ir.Model, name: str) -> Mapping[str, int]:
-    """Operator counts.  Raises DefectError for what other runtimes could not run."""
-    counts: dict[str, int] = {}
+def _inspect(model: ir.Model, name: str) -> None:
+    """Raise DefectError for what other runtimes could not run."""
     values = [*model.graph.inputs, *model.graph.initializers.values()]
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         if node.domain:
             raise DefectError(
                 f"{name}: node {node.name} is {node.domain}.{node.op_type}, outside standard ONNX"
             )
-        counts[node.op_type] = counts.get(node.op_type, 0) + 1
         values.extend(node.outputs)
     if model.functions:
         raise DefectError(f"{name}: holds functions of its own: {sorted(model.functions)[:3]}")
@@ -145,7 +154,6 @@ def _inspect(model: ir.Model, name: str) -> Mapping[str, int]:
                 f"{name}: {value.name} has shape {value.shape}, whose first dimension is not the "
                 "dynamic batch"
             )
-    return counts
 
 
 def _save(model: ir.Model, place: Path, external_above: int) -> tuple[Path, ...]:

@@ -5,7 +5,7 @@ Comes in: a file and numpy arrays.  Goes out: logits, shares.  Knows nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +23,59 @@ TOLERANCE = 1e-4
 SMALLEST_SCALE = 0.1
 
 
-def open_session(path: Path, *, threads: int = 0) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU; ``threads`` 0 leaves their number to the runtime.
+def open_session(
+    path: Path,
+    *,
+    threads: int = 0,
+    provider: str = "CPUExecutionProvider",
+    settings: Mapping[str, str] | None = None,
+) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU or another provider; ``threads`` 0 leaves their number to it.
 
-    Raises InputError where the runtime cannot load the file.
+    Raises InputError where the runtime cannot load the file, or not with that provider.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=[(provider, dict(settings or {}))]
         )
     except Exception as error:
         # The runtime's exceptions share no base class but this one.
         line = str(error).strip().splitlines()[0]
         raise InputError(f"{path.name}: ONNX Runtime cannot load it: {line}") from error
+    if provider not in session.get_providers():
+        raise InputError(f"{path.name}: ONNX Runtime has no working {provider} here")
+    return session
 
 
 def run_session(session: onnxruntime.InferenceSession, inputs: tuple[Array, ...]) -> list[Array]:
-    """Outputs for one batch; ``inputs`` in the order of the file's inputs."""
-    names = [one.name for one in session.get_inputs()]
-    outputs: list[Array] = session.run(None, dict(zip(names, inputs, strict=True)))
-    return outputs
+    """Outputs for these samples; ``inputs`` in the order of the file's inputs.
+
+    A file whose batch is fixed gets that many samples at a time.  Raises InputError where they do
+    not come out even.
+    """
+    given = session.get_inputs()
+    names = [one.name for one in given]
+    step = given[0].shape[0] if given[0].shape else None
+    if not isinstance(step, int) or step == len(inputs[0]):
+        outputs: list[Array] = session.run(None, dict(zip(names, inputs, strict=True)))
+        return outputs
+    parts = [
+        session.run(None, dict(zip(names, part, strict=True))) for part in portions(inputs, step)
+    ]
+    return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+
+
+def portions(inputs: tuple[Array, ...], step: int) -> Iterator[tuple[Array, ...]]:
+    """``inputs``, ``step`` samples at a time.  Raises InputError where some would be left."""
+    samples = len(inputs[0])
+    if not samples or samples % step:
+        raise InputError(f"the file takes {step} samples at a time, not {samples}")
+    for start in range(0, samples, step):
+        yield tuple(one[start : start + step] for one in inputs)
 
 
 def predict_batches(path: Path, batches: Iterable[Array], *, threads: int = 0) -> Array:

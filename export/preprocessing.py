@@ -2,7 +2,7 @@
 
 Comes in: ``Preprocessing`` and labels.  Goes out: ``preprocessor_config.json`` in the form Hugging
 Face reads (shorter side resized, centre crop, rescale, normalise), ``labels.json`` (a list in class
-order).  Knows nothing of images.
+order), and both again from such files.  Knows nothing of images.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from compressor.errors import OptionError
+from compressor.errors import FolderError, OptionError
 from compressor.files import write_bytes
 from compressor.types import Preprocessing
 
@@ -54,6 +54,28 @@ def write_preprocessing(
         written.append(folder / LABELS_FILE)
         write_bytes(written[1], _encode(list(labels)))
     return tuple(written)
+
+
+def read_preprocessing(folder: Path) -> tuple[Preprocessing, tuple[str, ...] | None]:
+    """What ``write_preprocessing`` wrote; no ``labels.json``, no labels.
+
+    Raises FolderError where a file is absent or of another form.
+    """
+    path, names = folder / PREPROCESSING_FILE, folder / LABELS_FILE
+    try:
+        content = json.loads(path.read_bytes())
+        found = Preprocessing(
+            crop=(int(content["crop_size"]["height"]), int(content["crop_size"]["width"])),
+            mean=tuple(float(value) for value in content["image_mean"]),
+            std=tuple(float(value) for value in content["image_std"]),
+            resize=int(content["size"]["shortest_edge"]) if content["do_resize"] else None,
+            interpolation={number: name for name, number in RESAMPLE.items()}[content["resample"]],
+            origin=PREPROCESSING_FILE,
+        )
+        labels = tuple(map(str, json.loads(names.read_bytes()))) if names.is_file() else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FolderError(f"{folder}: its {PREPROCESSING_FILE} cannot be read ({error})") from error
+    return found, labels
 
 
 def _encode(value: object) -> bytes:

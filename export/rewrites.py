@@ -64,5 +64,6 @@ def strip(model: ir.Model) -> None:
         value.metadata_props.clear()
         value.doc_string = None
         if value.const_value is not None:
-            value.const_value.doc_string = None
+            if value.const_value.doc_string:  # those of a loaded file cannot be set
+                value.const_value.doc_string = None
             value.const_value.metadata_props.clear()

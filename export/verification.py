@@ -1,128 +1,114 @@
-"""A run folder checked without torch: every hash, and every ONNX file on its golden inputs.
+"""A folder checked without torch: every hash, the signature, golden answers in every runtime here.
 
-Comes in: a folder that ``build`` wrote.  Goes out: ``Verification``.  Knows nothing of torch; it
-runs where only the deployables are wanted.
+Comes in: a folder that ``build`` or ``export`` wrote.  Goes out: ``Verification``.  Knows nothing
+of torch; it runs where only the deployables are wanted.
 """
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from compressor.errors import FolderError, InputError
-from compressor.files import replacing
-from export.manifest import MANIFEST_FILE, check_manifest, read_manifest
-from export.prediction import TOLERANCE, Array, open_session, relative_error, run_session
-
-GOLDEN_FILE = "golden.npz"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """An ONNX file run on the golden inputs."""
-
-    file: str
-    samples: int
-    max_abs_error: float
-    max_relative_error: float
-    tolerance: float
-
-    @property
-    def passed(self) -> bool:
-        return self.max_relative_error <= self.tolerance
+from compressor.errors import InputError, OptionError
+from export.golden import GOLDEN_FILE, read_golden
+from export.manifest import MANIFEST_FILE, SIGNATURE_FILE, check_manifest, read_manifest
+from export.replays import REFERENCE, Replay, Runtime, find_runtimes, replay
+from export.signatures import check_signature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """``differences``: one line each; ``passed`` where there are none."""
+    """``differences``, ``skipped``: one line each; ``passed`` where there are no differences.
+
+    ``signed``: a signature was checked.
+    """
 
     files: int
     differences: tuple[str, ...]
     replays: tuple[Replay, ...]
+    skipped: tuple[str, ...] = ()
+    signed: bool = False
 
     @property
     def passed(self) -> bool:
         return not self.differences
 
 
-def write_golden(
-    folder: Path,
-    inputs: Array,
-    outputs: Mapping[str, Array],
-    *,
-    tolerance: float = TOLERANCE,
-) -> Path:
-    """Keep a few samples and what each ONNX file (its path in the folder) answers to them."""
-    arrays = {"input": inputs, "tolerance": np.asarray(tolerance)}
-    arrays |= {f"output/{file}": outputs[file] for file in sorted(outputs)}
-    path = folder / GOLDEN_FILE
-    with replacing(path) as place, zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
-        # As numpy.savez_compressed, which has no say in a member's time stamp.
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(member, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
-    return path
+def verify(
+    folder: Path, *, public_key: Path | None = None, skip_signature: bool = False
+) -> Verification:
+    """Compare ``folder`` with its manifest and signature, and replay its golden inputs.
 
-
-def verify(folder: Path) -> Verification:
-    """Compare ``folder`` with its manifest and replay the golden inputs where there are any.
-
-    A file whose hash differs is not run.  Raises FolderError where there is no manifest.
+    A file whose hash differs is not run.  Raises FolderError without a manifest, OptionError for a
+    signed folder without a key, since what was not checked is not called verified.
     """
     listed = read_manifest(folder).files
-    differences = check_manifest(folder)
+    skipped = []
+    if public_key is None and (folder / SIGNATURE_FILE).is_file():
+        if not skip_signature:
+            raise OptionError(
+                f"{folder} is signed: give --public-key PEM, or --skip-signature to check all else"
+            )
+        skipped.append(f"{SIGNATURE_FILE}: as asked")
+    differences = list(check_manifest(folder))
     changed = {line.partition(": ")[0] for line in differences}
+    if public_key is not None:
+        differences += check_signature(folder, public_key)
     replays: list[Replay] = []
-    lines = list(differences)
     if (folder / GOLDEN_FILE).is_file() and not changed & {GOLDEN_FILE, MANIFEST_FILE}:
-        inputs, outputs, tolerance = _read_golden(folder / GOLDEN_FILE)
-        for file, expected in outputs.items():
-            if file in changed or f"{file}.data" in changed:
-                continue
+        runtimes, absent = find_runtimes()
+        skipped += absent
+        for one in _replayed(folder, changed, runtimes):
+            if isinstance(one, Replay):
+                replays.append(one)
+                differences += _beyond(one)
+            elif one.runtime is REFERENCE:
+                differences.append(f"{one.file}: {one.reason}")
+            else:
+                skipped.append(f"{one.file} in {one.runtime.name}: {one.reason}")
+    return Verification(
+        files=len(listed),
+        differences=tuple(differences),
+        replays=tuple(replays),
+        skipped=tuple(skipped),
+        signed=public_key is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unable:
+    """A file that a runtime could not run."""
+
+    file: str
+    runtime: Runtime
+    reason: str
+
+
+def _replayed(
+    folder: Path, changed: set[str], runtimes: tuple[Runtime, ...]
+) -> Iterator[Replay | _Unable]:
+    golden = read_golden(folder)
+    for file, expected in golden.outputs.items():
+        if file in changed or f"{file}.data" in changed:
+            continue
+        path = folder / file
+        if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+            reason = "golden outputs are given for it, but it is not in the folder"
+            yield _Unable(file=file, runtime=REFERENCE, reason=reason)
+            continue
+        for runtime in runtimes:
             try:
-                replay = _replay(folder, file, inputs, expected, tolerance)
+                tolerance = golden.tolerances[file]
+                yield replay(path, file, golden.inputs, expected, tolerance, runtime)
             except InputError as error:
-                lines.append(f"{file}: {error}")
-                continue
-            replays.append(replay)
-            if not replay.passed:
-                lines.append(
-                    f"{file}: golden outputs differ by {replay.max_relative_error:.2e} relative, "
-                    f"tolerance {tolerance:.0e}"
-                )
-    return Verification(files=len(listed), differences=tuple(lines), replays=tuple(replays))
+                yield _Unable(file=file, runtime=runtime, reason=str(error))
 
 
-def _read_golden(path: Path) -> tuple[Array, dict[str, Array], float]:
-    try:
-        with np.load(path, allow_pickle=False) as golden:
-            outputs = {
-                name.removeprefix("output/"): golden[name]
-                for name in golden.files
-                if name.startswith("output/")
-            }
-            return golden["input"], outputs, float(golden["tolerance"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise FolderError(f"{path} cannot be read ({error}); build anew") from error
-
-
-def _replay(folder: Path, file: str, inputs: Array, expected: Array, tolerance: float) -> Replay:
-    path = folder / file
-    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-        raise InputError("golden outputs are given for it, but it is not in the folder")
-    got = run_session(open_session(path), (inputs,))[0]
-    scale = float(np.abs(expected).max(initial=0.0))
-    error, relative = relative_error(expected, got, scale)
-    return Replay(
-        file=file,
-        samples=len(inputs),
-        max_abs_error=error,
-        max_relative_error=relative,
-        tolerance=tolerance,
+def _beyond(one: Replay) -> tuple[str, ...]:
+    if one.passed:
+        return ()
+    return (
+        f"{one.file}: golden outputs differ by {one.max_relative_error:.2e} relative in "
+        f"{one.runtime}, tolerance {one.tolerance:.0e}",
     )

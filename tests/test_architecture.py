@@ -90,6 +90,13 @@ TORCH_FREE = (
     "benchmarks.text_tables",
     "benchmarks.verdict",
     "benchmarks.wording",
+    "export.golden",
+    "export.manifest",
+    "export.materials",
+    "export.model_cards",
+    "export.replays",
+    "export.signatures",
+    "export.triton",
     "export.verification",
 )
 

@@ -98,7 +98,22 @@ def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path
     assert (folder / "manifest.json").read_bytes() == before
 
     status, out, _ = run("verify", "run")
-    assert (status, out.startswith("verified")) == (0, True)
+    assert (status, out.splitlines()[-1].startswith("verified: ")) == (0, True)
+    assert "onnx/student.onnx in ONNX Runtime CPU: 4 samples differ by at most" in out
+    assert "skipped: ONNX Runtime TensorRT" in out
+
+    status, out, err = run("export", "run", "--out", "shipped", "--static-batch", "--triton")
+    assert (status, err) == (0, "")
+    assert "compressor verify shipped" in out
+    for name in ("README.md", "onnx/student-batch1.onnx", "triton/small-student/config.pbtxt"):
+        assert (work / "shipped" / name).is_file(), name
+    status, _, err = run("export", "run", "--out", "other", "--arch", "net.py:small")
+    assert (status, "leave --arch" in err) == (2, True)
+    status, _, err = run("export", "nothing.pt2", "--out", "other")
+    assert (status, "nothing.pt2: not there" in err) == (2, True)
+    status, _, err = run("export", "run", "--out", "other", "--opset", "17")
+    assert (status, "opset 17 cannot be written" in err) == (2, True)
+    assert not (work / "other").exists()
 
     # the student loads with torch alone, and agrees with the ONNX file's golden answers
     program = torch.export.load(folder / "student.pt2")
@@ -114,7 +129,9 @@ def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path
     reports_say_the_same(folder, report, run)
 
     (folder / "report.html").write_text("changed")
-    assert run("verify", "run")[0] == 1
+    status, out, _ = run("verify", "run")
+    assert (status, out.splitlines()[-1].startswith("NOT verified: ")) == (1, True)
+    assert run("export", "run", "--out", "other")[0] == 2
 
 
 def reports_say_the_same(folder: Path, report: dict[str, Any], run: Run) -> None:

@@ -88,7 +88,7 @@ def float32_file(report: Entry, subject: str) -> Entry:
 def asked_for(report: Entry, plan: Plan | None) -> Phrase:
     """The budget, the recipe and the data."""
     budget, recipe, data = (report.get(name) for name in ("budget", "recipe", "data"))
-    said = [
+    said: list[object] = [
         "Budget: ",
         show(budget.get("sparsity"), share),
         f" of {counted(budget.value['of'])}, achieved ",

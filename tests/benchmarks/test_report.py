@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from benchmarks import formatting
-from benchmarks.report import RunData, read, render
+from benchmarks.report import RunData, open_run, read, render
 from benchmarks.sections.widths import stages
+from compressor.errors import FolderError
 from compressor.types import KeptUnits
 
 PAYLOAD = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -99,6 +101,28 @@ def test_page_loads_nothing_and_runs_nothing(run: RunData) -> None:
     assert not {name for name in tags.attributes if name.startswith("on")}
     assert not tags.attributes & {"src", "href", "xlink:href", "srcset", "action"}
     assert not re.search(r"https?:|url\(|@import|//", page)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"format": 2}, "not of format 1"), ({"proof": ...}, "has no proof")],
+)
+def test_another_format_is_refused(
+    run: RunData, change: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    report = {**run.report, **change}
+    kept = {key: value for key, value in report.items() if value is not ...}
+    (tmp_path / "report.json").write_bytes(msgspec.json.encode(kept))
+    with pytest.raises(FolderError, match=told):
+        open_run(tmp_path)
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    for content in (None, "not JSON", "[]"):
+        if content is not None:
+            (tmp_path / "report.json").write_text(content)
+        with pytest.raises(FolderError, match=r"no finished run|not of format"):
+            open_run(tmp_path)
 
 
 def test_same_files_give_the_same_page(run: RunData) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from benchmarks import report as reports
 from benchmarks import schema
+from compressor import reporting
 from tests.benchmarks.reports import full_report, small_report
 from tests.benchmarks.strictness import mistakes
 
@@ -71,7 +71,7 @@ def test_what_the_design_promises_is_required() -> None:
 
 def test_format_numbers_agree() -> None:
     assert schema.report_schema()["properties"]["format"]["const"] == schema.FORMAT
-    assert schema.FORMAT == reports.FORMAT
+    assert schema.FORMAT == reporting.FORMAT
 
 
 @pytest.mark.parametrize("report", [small_report(), full_report()], ids=["small", "full"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +14,10 @@ from torch.export import Dim, ExportedProgram
 
 from compressor.types import Preprocessing
 from export.descriptions import Description
+from export.golden import write_golden
 from export.onnx_files import OnnxFile, write_onnx
+from export.prediction import predict
+from export.preprocessing import write_preprocessing
 
 
 class PooledNet(nn.Module):
@@ -123,3 +129,92 @@ def pooled(
     )
     path = tmp_path_factory.mktemp("pooled") / "net.onnx"
     return write_onnx(export_net(make_net("module"), images[:2]), path, description)
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    """A run's report with the keys that docs/design.md promises, and no more."""
+    return {
+        "format": 1,
+        "teacher": {
+            "name": "net",
+            "architecture": "tests:net",
+            "sha256": "ab" * 32,
+            "trained": True,
+            "parameters": 4000,
+            "macs": 90000,
+            "metrics": {"top1": 0.93},
+        },
+        "student": {
+            "parameters": 1200,
+            "macs": 30000,
+            "metrics": {"top1": 0.92},
+            "agreement": 0.91,
+        },
+        "budget": {"sparsity": 0.7, "of": "params", "achieved": 0.7003},
+        "recipe": {"name": "prune-then-distill", "form": "structured", "phases": []},
+        "stages": [],
+        "proof": {
+            "passed": True,
+            "max_relative_error": 3e-16,
+            "tolerance": 1e-9,
+            "nodes_compared": 22,
+            "moved": 0.3,
+            "exact_groups": 2,
+            "inexact_groups": 0,
+        },
+        "deployables": [
+            {
+                "file": "onnx/student.onnx",
+                "precision": "fp32",
+                "bytes": 13000,
+                "sha256": "cd" * 32,
+                "opset": 20,
+                "parity": {"samples": 8, "max_abs_error": 1e-7, "agreement": 1.0,
+                           "max_relative_error": 2e-7},
+                "metrics": {"top1": 0.915},
+            }
+        ],
+        "benchmarks": [
+            {
+                "runtime": "onnxruntime",
+                "device": "cpu",
+                "precision": "float32",
+                "batch": 1,
+                "threads": 1,
+                "teacher": {"median_ms": 2.0},
+                "student": {"median_ms": 1.0},
+                "speedup": 2.0,
+                "interval": [1.95, 2.06],
+                "verdict": "faster",
+            },
+            {
+                "runtime": "torch",
+                "device": "cpu",
+                "precision": "float32",
+                "batch": 32,
+                "threads": 1,
+                "teacher": {"median_ms": 2.0},
+                "student": {"median_ms": 1.0},
+                "speedup": 2.0,
+                "interval": None,
+                "verdict": "invalid",
+            },
+        ],
+        "environment": {"cpu": "a processor"},
+        "seconds": {},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def product(pooled: OnnxFile, images: Tensor, tmp_path: Path) -> Path:
+    """A folder with one student, as it is before ``products.finish``."""
+    folder = tmp_path / "product"
+    student = folder / "onnx" / "student.onnx"
+    student.parent.mkdir(parents=True)
+    shutil.copyfile(pooled.path, student)
+    inputs = images[:4].numpy()
+    write_golden(folder, inputs, {"onnx/student.onnx": predict(student, inputs)})
+    pictures = Preprocessing(crop=(16, 16), mean=(0.5,) * 3, std=(0.2,) * 3, resize=18)
+    write_preprocessing(folder, pictures, ("ant", "and/or", "bee", "`x` | <b>"))
+    return folder

@@ -35,6 +35,27 @@ def test_writing_again_gives_the_same_bytes(folder: Path) -> None:
     assert (folder / "manifest.json").read_bytes() == before
 
 
+def test_no_byte_of_the_manifest_itself_can_change_unseen(folder: Path) -> None:
+    path = folder / "manifest.json"
+    whole = path.read_bytes()
+    unseen = []
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 7
+        path.write_bytes(changed)
+        try:
+            if not check_manifest(folder):
+                unseen.append(place)
+        except FolderError:  # no longer a manifest
+            pass
+    assert unseen == []
+
+
+def test_a_signature_is_not_listed(folder: Path) -> None:
+    (folder / "model.sig").write_bytes(b"any")
+    assert check_manifest(folder) == ()
+
+
 def test_every_kind_of_difference_is_named(folder: Path) -> None:
     (folder / "plan.json").write_bytes(b"[]")
     (folder / "onnx" / "student.onnx").unlink()
@@ -54,7 +75,7 @@ def test_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"format": 1}', '{"format": 1, "command": [], "seed": 0, "versions": {}, '
+    ["", "[]", "{}", '{"format": 2}', '{"format": 2, "command": [], "seed": 0, "versions": {}, '
      '"files": {"../x": {"bytes": 0, "sha256": ""}}}'],
 )  # fmt: skip
 def test_manifest_that_makes_no_sense_is_refused(content: str, tmp_path: Path) -> None:
@@ -64,9 +85,9 @@ def test_manifest_that_makes_no_sense_is_refused(content: str, tmp_path: Path) -
 
 
 def test_manifest_of_a_later_format_is_refused(folder: Path) -> None:
-    content = json.loads((folder / "manifest.json").read_text()) | {"format": 2}
+    content = json.loads((folder / "manifest.json").read_text()) | {"format": 3}
     (folder / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(FolderError, match="has format 2, this version reads 1"):
+    with pytest.raises(FolderError, match="has format 3, this version reads 2"):
         read_manifest(folder)
 
 

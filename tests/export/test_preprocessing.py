@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from compressor.errors import OptionError
+from compressor.errors import FolderError, OptionError
 from compressor.types import Preprocessing
-from export.preprocessing import write_preprocessing
+from export.preprocessing import read_preprocessing, write_preprocessing
 
 IMAGENET = Preprocessing(
     crop=(224, 192), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256
@@ -44,3 +45,22 @@ def test_unknown_interpolation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="'magic' is not one of nearest"):
         write_preprocessing(tmp_path, odd)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("labels", [None, ("ant", "bée", "/x")])
+@pytest.mark.parametrize("resize", [None, 256])
+@pytest.mark.parametrize("interpolation", ["nearest", "bicubic"])
+def test_what_was_written_is_read(
+    labels: tuple[str, ...] | None, resize: int | None, interpolation: str, tmp_path: Path
+) -> None:
+    written = replace(IMAGENET, resize=resize, interpolation=interpolation)
+    write_preprocessing(tmp_path, written, labels)
+    read, names = read_preprocessing(tmp_path)
+    assert (replace(read, origin=written.origin), names) == (written, labels)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"crop_size": 3}'])
+def test_what_makes_no_sense_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    with pytest.raises(FolderError, match=r"preprocessor_config\.json cannot be read"):
+        read_preprocessing(tmp_path)

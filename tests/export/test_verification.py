@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from compressor.errors import FolderError
+from compressor.errors import FolderError, InputError, OptionError
+from export import verification
+from export.golden import write_golden
 from export.manifest import write_manifest
 from export.onnx_files import OnnxFile
 from export.prediction import Array, predict
-from export.verification import verify, write_golden
+from export.replays import REFERENCE, Runtime, find_runtimes
+from export.verification import verify
 
 FILE = "onnx/student.onnx"
 
@@ -37,20 +41,37 @@ def folder(model: tuple[bytes, Array, Array], tmp_path: Path) -> Path:
 
 
 def test_untouched_folder_passes_and_is_replayed(folder: Path) -> None:
-    verification = verify(folder)
-    assert (verification.passed, verification.files) == (True, 2)
-    assert [(one.file, one.samples, one.passed) for one in verification.replays] == [
-        (FILE, 4, True)
+    found = verify(folder)
+    assert (found.passed, found.files) == (True, 2)
+    assert [(one.file, one.runtime, one.samples, one.passed) for one in found.replays] == [
+        (FILE, runtime.name, 4, True) for runtime in find_runtimes()[0]
     ]
+    assert found.skipped == find_runtimes()[1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_changed_bit_anywhere_is_seen(seed: int, folder: Path) -> None:
+    places = random.Random(seed)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole = path.read_bytes()
+        changed = bytearray(whole)
+        changed[places.randrange(len(whole))] ^= 1 << places.randrange(8)
+        path.write_bytes(changed)
+        try:
+            assert not verify(folder).passed, path
+        except FolderError:
+            assert path.name == "manifest.json"
+        path.write_bytes(whole)
+    assert verify(folder).passed
 
 
 def test_changed_file_is_named_and_not_run(folder: Path) -> None:
     with (folder / FILE).open("r+b") as stream:
         stream.seek(100)
         stream.write(b"\0\0\0\0")
-    verification = verify(folder)
-    assert (verification.passed, verification.replays) == (False, ())
-    assert verification.differences[0].startswith(f"{FILE}: sha256")
+    found = verify(folder)
+    assert (found.passed, found.replays) == (False, ())
+    assert found.differences[0].startswith(f"{FILE}: sha256")
 
 
 def test_file_that_answers_otherwise_is_named(
@@ -58,9 +79,40 @@ def test_file_that_answers_otherwise_is_named(
 ) -> None:
     write_golden(folder, model[1], {FILE: model[2] * 1.01})
     write_manifest(folder, ("build",), 0, {})
-    verification = verify(folder)
-    assert not verification.passed
-    assert "golden outputs differ by" in verification.differences[0]
+    found = verify(folder)
+    assert not found.passed
+    assert "golden outputs differ by" in found.differences[0]
+
+
+def test_a_file_has_a_tolerance_of_its_own(model: tuple[bytes, Array, Array], folder: Path) -> None:
+    write_golden(folder, model[1], {FILE: model[2] * 1.01}, tolerances={FILE: 0.02})
+    write_manifest(folder, ("build",), 0, {})
+    assert {one.tolerance for one in verify(folder).replays} == {0.02}
+
+
+def test_what_another_runtime_cannot_run_is_skipped_by_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Array:
+        raise InputError("no such operator")
+
+    odd = Runtime(name="odd", answer=fail)
+    monkeypatch.setattr(verification, "find_runtimes", lambda: ((REFERENCE, odd), ()))
+    found = verify(folder)
+    assert found.passed
+    assert found.skipped == (f"{FILE} in odd: no such operator",)
+    monkeypatch.setattr(verification, "find_runtimes", lambda: ((odd,), ()))
+    monkeypatch.setattr(verification, "REFERENCE", odd)
+    assert verify(folder).differences == (f"{FILE}: no such operator",)
+
+
+def test_a_signed_folder_is_not_verified_without_a_key(folder: Path) -> None:
+    (folder / "model.sig").write_bytes(b"{}")
+    with pytest.raises(OptionError, match="is signed: give --public-key PEM"):
+        verify(folder)
+    found = verify(folder, skip_signature=True)
+    assert (found.passed, found.signed) == (True, False)
+    assert found.skipped[0] == "model.sig: as asked"
 
 
 def test_golden_outputs_of_an_absent_or_outside_file_are_named(
@@ -91,9 +143,9 @@ class Blocker:
         if name.split(".")[0] in ("torch", "torchvision", "onnx", "onnxscript"):
             raise ImportError("blocked " + name)
 sys.meta_path.insert(0, Blocker())
-from pathlib import Path
-from export.verification import verify
-assert verify(Path(sys.argv[1])).passed
+from compressor.cli import main
+sys.argv = ["compressor", "verify", sys.argv[1]]
+main()
 """
 
 
@@ -102,3 +154,6 @@ def test_verification_runs_where_there_is_no_torch(folder: Path) -> None:
     command = [sys.executable, "-c", BLOCKED, str(folder)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    for runtime in find_runtimes()[0]:
+        assert f"{FILE} in {runtime.name}: 4 samples differ by at most" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("verified: 2 files")

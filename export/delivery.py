@@ -1,0 +1,236 @@
+"""The command ``export``: a finished run, or a network of its own, becomes a folder that ships.
+
+Comes in: a run folder, or a loaded network.  Goes out: a new folder of the student alone, whole or
+not at all.  A run's ONNX files are written anew from ``student.pt2``, its facts come from
+``report.json``; files of other precisions, which took data to make, are carried over as they are.
+Knows nothing of plans and training.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from compressor.errors import FolderError, OptionError
+from compressor.files import replacing
+from compressor.graphs import export_program
+from compressor.loading import Teacher, capture_teacher, load
+from compressor.types import USUAL_FILES, Packaging
+from export.deployables import Deployable
+from export.descriptions import Description
+from export.golden import read_golden, write_golden
+from export.manifest import MANIFEST_FILE, check_manifest, installed_versions, read_manifest
+from export.preprocessing import (
+    LABELS_FILE,
+    PREPROCESSING_FILE,
+    read_preprocessing,
+    write_preprocessing,
+)
+from export.products import finish, product_name
+from export.programs import write_program
+from export.shipping import GOLDEN_SAMPLES, Subject, answers, ship_onnx
+from export.signatures import check_key
+from export.weights import write_weights
+
+JOURNAL = "journal.json"  # what tells a run from an export
+WEIGHTS, PROGRAM = "student.safetensors", "student.pt2"
+ANEW = ("onnx/teacher.onnx", "onnx/student.onnx", "onnx/student-batch1.onnx")
+RANDOM_INPUTS = "golden inputs are random numbers: no data came with the network"
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    *,
+    opset: int | None = None,
+    packaging: Packaging = USUAL_FILES,
+    command: Sequence[str] = (),
+    threads: int = 0,
+) -> tuple[str, ...]:
+    """Write the deployable folder of a finished run to ``out``; returns notes, one line each.
+
+    Golden inputs are the run's.  An accuracy measured in the run is told of a file only where that
+    file has the same bytes.  Raises FolderError where ``run`` is no finished run or was changed, or
+    ``out`` is not ours to write; OptionError and ParityError as ``shipping`` does.
+    """
+    report = _finished(run)
+    preprocessing, labels = read_preprocessing(run)
+    golden = read_golden(run)
+    teacher, budget = report["teacher"], report["budget"]
+    removed = budget["of"] != "weights"
+    description = Description(
+        architecture=teacher["architecture"],
+        tool_version=installed_versions().get("compressor", "unknown"),
+        preprocessing=preprocessing,
+        labels=labels,
+        teacher_sha256=teacher["sha256"],
+        sparsity=budget["achieved"] if removed else 0.0,
+        sparsity_of=budget["of"] if removed else "params",
+    )
+    graph = capture_teacher(load(run / PROGRAM))
+    subject = Subject(name="student", graph=graph, description=description)
+    carried = _carried(report) if opset is None else ()
+    notes = _left_out(report, opset)
+    with _delivering(out, (run,), packaging) as folder:
+        for file in (PROGRAM, WEIGHTS, PREPROCESSING_FILE, LABELS_FILE):
+            _copy(run, folder, file)
+        shipped = _ship(folder, subject, torch.from_numpy(golden.inputs), opset, threads, packaging)
+        known = {one["sha256"]: one["metrics"] for one in report["deployables"]}
+        entries = [{**_plain(one), "metrics": known.get(one.sha256)} for one in shipped]
+        outputs = answers(folder, shipped, golden.inputs, threads)
+        for entry in carried:
+            for file in (entry["file"], f"{entry['file']}.data"):
+                _copy(run, folder, file)
+            outputs[entry["file"]] = golden.outputs[entry["file"]]
+        kept = {entry["file"]: golden.tolerances[entry["file"]] for entry in carried}
+        write_golden(folder, golden.inputs, outputs, tolerances=kept)
+        told = {**report, "deployables": [*entries, *carried]}
+        told["notes"] = [*report.get("notes", ()), *notes]
+        finish(
+            folder,
+            product_name(report),
+            told,
+            packaging=packaging,
+            command=command,
+            seed=report["seed"],
+        )
+    return notes
+
+
+def export_network(
+    network: Teacher,
+    out: Path,
+    *,
+    opset: int | None = None,
+    packaging: Packaging = USUAL_FILES,
+    command: Sequence[str] = (),
+    threads: int = 0,
+) -> tuple[str, ...]:
+    """Write the deployable folder of one loaded network to ``out``; returns notes.
+
+    There is no data: golden inputs are random numbers from a fixed seed, accuracy is unknown.
+    Raises OptionError for a network that does not take one batch of pictures, else as
+    ``export_run`` does.
+    """
+    graph = capture_teacher(network)
+    inputs = graph.example_inputs
+    if len(inputs) != 1 or inputs[0].ndim != 4 or not inputs[0].is_floating_point():
+        raise OptionError(
+            f"{network.source.name}: takes {[tuple(one.shape) for one in inputs]}; export writes "
+            "networks of one batch of pictures"
+        )
+    source = network.source
+    description = Description(
+        architecture=source.architecture,
+        tool_version=installed_versions().get("compressor", "unknown"),
+        preprocessing=network.preprocessing,
+        labels=network.labels,
+    )
+    subject = Subject(name="student", graph=graph, description=description)
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(GOLDEN_SAMPLES, *inputs[0].shape[1:], generator=generator)
+    notes = (*network.notes, f"preprocessing: {network.preprocessing.origin}", RANDOM_INPUTS)
+    with _delivering(out, (), packaging) as folder:
+        write_weights(graph, folder / WEIGHTS)
+        write_program(export_program(graph), folder / PROGRAM)
+        shipped = _ship(folder, subject, samples, opset, threads, packaging)
+        golden = samples.numpy()
+        write_golden(folder, golden, answers(folder, shipped, golden, threads))
+        write_preprocessing(folder, network.preprocessing, network.labels)
+        told = {
+            "student": {"architecture": source.architecture, "sha256": source.sha256},
+            "deployables": [_plain(one) for one in shipped],
+            "notes": list(notes),
+        }
+        finish(folder, source.name, told, packaging=packaging, command=command, seed=0)
+    return notes
+
+
+def _ship(
+    folder: Path,
+    subject: Subject,
+    samples: Tensor,
+    opset: int | None,
+    threads: int,
+    packaging: Packaging,
+) -> tuple[Deployable, ...]:
+    program = export_program(subject.graph)
+    return ship_onnx(folder, subject, program, samples, opset, threads, packaging.static_batch)
+
+
+def _finished(run: Path) -> dict[str, Any]:
+    """The report of a run that is whole.  Raises FolderError where it is not."""
+    read_manifest(run)
+    differences = check_manifest(run)
+    if differences:
+        raise FolderError(f"{run} is not as it was built: {differences[0]}; build anew")
+    if not (run / JOURNAL).is_file():
+        raise FolderError(f"{run} is no run of build; give a run folder, or a file")
+    try:
+        report: dict[str, Any] = json.loads((run / "report.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{run}: its report.json cannot be read; build anew") from error
+    return report
+
+
+def _carried(report: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Entries of the student's files that are not written anew."""
+    return tuple(one for one in report["deployables"] if one["file"] not in ANEW)
+
+
+def _left_out(report: Mapping[str, Any], opset: int | None) -> tuple[str, ...]:
+    if opset is None:
+        return ()
+    files = [one["file"] for one in _carried(report)]
+    return tuple(f"{file} is left out: it was not made for opset {opset}" for file in files)
+
+
+def _copy(run: Path, folder: Path, file: str) -> None:
+    """Copy a file of the run where it has one."""
+    if (run / file).is_file():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run / file, folder / file)
+
+
+def _plain(one: Deployable) -> dict[str, Any]:
+    return dict(msgspec.to_builtins(one))
+
+
+@contextmanager
+def _delivering(out: Path, sources: Sequence[Path], packaging: Packaging) -> Iterator[Path]:
+    """A folder to fill, which gets the name ``out`` when it is whole.
+
+    An export of ours that is there is replaced.  Raises FolderError for anything else.
+    """
+    if packaging.sign_key is not None:
+        check_key(Path(packaging.sign_key))
+    for source in sources:
+        if out.resolve().is_relative_to(source.resolve()):
+            raise FolderError(f"{out} lies in {source}, which is complete; name another --out")
+    replaced = _is_ours(out)
+    with replacing(out) as place:
+        place.mkdir()
+        yield place
+        if replaced:
+            shutil.rmtree(out)
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether an export is there.  Raises FolderError for what may not be replaced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    advice = "name another folder with --out"
+    if not out.is_dir() or not (out / MANIFEST_FILE).is_file() or (out / JOURNAL).is_file():
+        raise FolderError(f"{out} is not empty and not an export of ours; {advice}")
+    foreign = [line for line in check_manifest(out) if line.endswith("not in the manifest")]
+    if foreign:
+        raise FolderError(f"{out} holds more than was exported ({foreign[0]}); {advice}")
+    return True

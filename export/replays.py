@@ -1,0 +1,107 @@
+"""Golden inputs run again, in every runtime that is installed here.
+
+Comes in: an ONNX file, inputs, the answers it gave when it was written.  Goes out: how far each
+runtime is from them; runtimes that are not here, by name and reason.  Knows nothing of torch and of
+hashes.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from compressor.errors import InputError
+from export.prediction import Array, open_session, portions, relative_error, run_session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """``answer`` gives the first output of a file for inputs (samples, ...).
+
+    It raises InputError where the runtime cannot run the file.
+    """
+
+    name: str
+    answer: Callable[[Path, Array], Array]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """One file run on the golden inputs in one runtime."""
+
+    file: str
+    runtime: str
+    samples: int
+    max_abs_error: float
+    max_relative_error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return self.max_relative_error <= self.tolerance
+
+
+def find_runtimes() -> tuple[tuple[Runtime, ...], tuple[str, ...]]:
+    """Runtimes that are here, the one that gave the golden answers first; a line for each other."""
+    found = [REFERENCE]
+    absent = []
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        found.append(Runtime(name="ONNX Runtime CUDA", answer=_answer_onnxruntime_cuda))
+    else:
+        absent.append("ONNX Runtime CUDA: not in the onnxruntime installed here (extra gpu)")
+    absent.append("ONNX Runtime TensorRT: it chooses reduced precision (TF32) by itself")
+    try:
+        importlib.metadata.version("openvino")
+        found.append(Runtime(name="OpenVINO CPU", answer=_answer_openvino))
+    except importlib.metadata.PackageNotFoundError:
+        absent.append("OpenVINO CPU: openvino is not installed (extra openvino)")
+    return tuple(found), tuple(absent)
+
+
+def replay(
+    path: Path, file: str, inputs: Array, expected: Array, tolerance: float, runtime: Runtime
+) -> Replay:
+    """Run ``path`` in ``runtime`` and compare with what is ``expected``.  Raises InputError."""
+    got = runtime.answer(path, inputs)
+    scale = float(np.abs(expected).max(initial=0.0))
+    error, relative = relative_error(expected, got, scale)
+    return Replay(
+        file=file,
+        runtime=runtime.name,
+        samples=len(inputs),
+        max_abs_error=error,
+        max_relative_error=relative,
+        tolerance=tolerance,
+    )
+
+
+def _answer_onnxruntime(path: Path, inputs: Array) -> Array:
+    return run_session(open_session(path), (inputs,))[0]
+
+
+REFERENCE = Runtime(name="ONNX Runtime CPU", answer=_answer_onnxruntime)
+
+
+def _answer_onnxruntime_cuda(path: Path, inputs: Array) -> Array:
+    # TF32 keeps 10 bits of the fraction: other answers than those of fp32.
+    session = open_session(path, provider="CUDAExecutionProvider", settings={"use_tf32": "0"})
+    return run_session(session, (inputs,))[0]
+
+
+def _answer_openvino(path: Path, inputs: Array) -> Array:
+    import openvino
+
+    try:
+        # On some processors it would choose bf16 by itself.
+        compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        batch = compiled.inputs[0].partial_shape[0]
+        step = batch.get_length() if batch.is_static else len(inputs)
+        return np.concatenate([compiled([part])[0] for (part,) in portions((inputs,), step)])
+    except RuntimeError as error:
+        line = str(error).strip().splitlines()[-1]
+        raise InputError(f"{path.name}: OpenVINO cannot run it: {line}") from error

@@ -1,0 +1,189 @@
+"""The model card: its code runs, its numbers are the report's, its text is text."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from benchmarks.markdown import escaped
+from compressor.data import Images, batches
+from compressor.errors import DefectError
+from compressor.folders import decode
+from compressor.types import Preprocessing
+from export.golden import read_golden, write_golden
+from export.model_cards import code_span, write_card
+from export.prediction import predict
+from export.preprocessing import read_preprocessing
+
+HOSTILE = "a\n# b\n---\n<script>x</script> [y](http://z) ![q](w) `c` | d {{ e }} $f$ *g* www.h.i @j"
+
+
+def card_of(
+    folder: Path, report: dict[str, Any], preprocessing: Preprocessing | None = None
+) -> str:
+    own, labels = read_preprocessing(folder)
+    return write_card(folder, "net-student", report, preprocessing or own, labels).read_text()
+
+
+def blocks(card: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+
+
+def run(code: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", code],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("resize", [18, None])
+@pytest.mark.parametrize("size", [(40, 23), (9, 12)])
+def test_its_code_answers_as_the_project_itself_does(
+    resize: int | None, size: tuple[int, int], product: Path, report: dict[str, Any]
+) -> None:
+    pictures = Preprocessing(
+        crop=(16, 16), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), resize=resize,
+        interpolation="bicubic",
+    )  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(product / "picture.png")
+    classify, check = blocks(card_of(product, report, pictures))
+    assert len([line for line in classify.splitlines() if line]) == 10
+    images = Images(pixels=decode([product / "picture.png"], pictures), labels=None)
+    ((inputs, _),) = batches(images, pictures, 1)
+    logits = predict(product / "onnx" / "student.onnx", inputs.numpy())
+    said = run(f"{classify}\nprint(logits.tolist())", product).splitlines()
+    labels = json.loads((product / "labels.json").read_text())
+    assert said[0] == labels[logits[0].argmax()]
+    assert np.allclose(json.loads(said[1]), logits, rtol=0, atol=1e-5)
+    difference = float(run(check, product).rpartition(": ")[2])
+    assert difference < 1e-6
+    # the answer that is compared is the golden one
+    golden = read_golden(product)
+    wrong = {file: output + 1 for file, output in golden.outputs.items()}
+    write_golden(product, golden.inputs, wrong)
+    assert float(run(check, product).rpartition(": ")[2]) == pytest.approx(1, abs=1e-3)
+
+
+def test_grey_pictures_without_labels(product: Path, report: dict[str, Any]) -> None:
+    pictures = Preprocessing(crop=(16, 16), mean=(0.5,), std=(0.2,))
+    (product / "labels.json").unlink()
+    classify, _ = blocks(card_of(product, report, pictures))
+    assert 'convert("L")' in classify
+    assert "labels" not in classify
+    compile(classify, "card", "exec")
+
+
+def test_its_front_matter_names_no_licence(product: Path, report: dict[str, Any]) -> None:
+    front = yaml.safe_load(card_of(product, report).split("---\n")[1])
+    assert front["library_name"] == "onnx"
+    assert front["pipeline_tag"] == "image-classification"
+    assert "structured-pruning" in front["tags"]
+    assert "license" not in front
+    report["proof"] = None
+    front = yaml.safe_load(card_of(product, report).split("---\n")[1])
+    assert "structured-pruning" not in front["tags"]
+
+
+def test_its_numbers_are_those_of_the_report(product: Path, report: dict[str, Any]) -> None:
+    card = card_of(product, report)
+    for told in (
+        "NOISY: 3.3x fewer parameters, 2.00x faster at batch 1", "4,000 | 1,200", "90,000 | 30,000",
+        "70.03 %", "top-1 93.0 % | top-1 92.0 %", "| top-1 91.5 % |", "2.0e-7 on 8 samples",
+        "2.00 (1.95 to 2.06) | faster", "unknown | invalid", "tolerance 1.0e-9", "a processor",
+    ):  # fmt: skip
+        assert told in card, told
+
+
+def test_a_network_of_which_nothing_is_known_claims_nothing(product: Path) -> None:
+    report = {
+        "student": {"architecture": "exported:net", "sha256": "ab" * 32},
+        "deployables": [],
+        "notes": ["golden inputs are random"],
+    }
+    card = card_of(product, report)
+    assert "Nothing is known here of how it was made" in card
+    assert "- golden inputs are random" in card
+    assert not re.search("faster|Proof|pruning|fewer", card)
+
+
+def strings(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths to every text in a report."""
+    if isinstance(value, str):
+        return [path]
+    if not isinstance(value, dict | list):
+        return []
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    return [found for key, part in parts for found in strings(part, (*path, key))]
+
+
+def structure(card: str) -> list[str]:
+    """What a Markdown parser sees besides text: headings, tables, spans, links, HTML."""
+    front, body = card.split("---\n", 2)[1:]
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(body)
+    inner = [child.type for token in tokens for child in token.children or ()]
+    # Repositories' pages also make links of bare addresses.
+    bare = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", re.sub(r"\\.", "", body))
+    assert not re.search(r"://|www\.|\s@", bare)
+    return [front, *(t.type for t in tokens), *(t for t in inner if t != "text")]
+
+
+def test_no_text_of_the_report_becomes_markup(product: Path, report: dict[str, Any]) -> None:
+    report |= {"warnings": ["w"], "notes": ["n"], "data": {"name": "d", "test": 5}}
+    report["benchmarks_skipped"] = [dict(report["benchmarks"][0], reason="none")]
+    plain = structure(card_of(product, report))
+    assert not {"html_block", "html_inline", "link_open", "image"} & set(plain)
+    for path in strings(report):
+        attacked = copy.deepcopy(report)
+        place = attacked
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = HOSTILE
+        found = structure(card_of(product, attacked))
+        if path[-1] == "verdict":  # decides what the card says
+            assert set(found) <= set(plain), path
+        else:
+            assert found == plain, path
+    with pytest.raises(AssertionError):
+        structure(f"---\n---\n{HOSTILE}")
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("2.0x fewer", "2.0x fewer"),
+        ("1. one", "1\\. one"),
+        ("- a", "\\- a"),
+        ("# a", "\\# a"),
+        ("a_b*", "a\\_b\\*"),
+        ("  a\tb\x00 ", "a b"),
+        ("<&", "&lt;&amp;"),
+    ],
+)
+def test_escaped_text_reads_as_it_was(raw: str, shown: str) -> None:
+    assert escaped(raw) == shown
+
+
+def test_a_code_span_holds_backticks_and_bars() -> None:
+    assert code_span("a`b``c") == "```a`b``c```"
+    assert code_span("`") == "`` ` ``"
+    assert "|" not in code_span("a|b")
+
+
+def test_golden_answers_of_another_file_are_a_defect(product: Path, report: dict[str, Any]) -> None:
+    write_golden(product, read_golden(product).inputs, {})
+    with pytest.raises(DefectError, match="no answers of onnx/student"):
+        card_of(product, report)
