@@ -1,26 +1,35 @@
 """Deployables to samples to statistics to a report.
 
-    workloads    what is run: runtime, device, precision, batch, threads
-    runtimes     what runs it: ONNX Runtime on the CPU, torch on the CPU or CUDA
-    sampling     paired, interleaved timing of teacher, student and a second copy of the teacher
-    statistics   samples to speed-up, interval, noise floor and a word for it
-    comparison   the three above in a row; raw samples to files, one row per workload
-    environment  the machine and the packages that the figures belong to
-    likeness     whether two sets of figures belong to like environments
-    entries      a run's files as values that know where they stand
-    formatting   numbers to text
-    figures      numbers and texts that say which entry they are
-    wording      small phrases: a workload, an interval, metrics
-    verdict      the one line a command prints, with its doubts
-    blocks       what a page is made of
-    plots        numbers to inline SVG
-    sections     the parts of a page, from a report's entries to blocks
-    raw_samples  the files of raw samples: for pictures, and as CSV
-    lineup       several runs side by side, and what can be said of their differences
-    report       a run folder's files to one self-contained page
-    markdown     the same as a few lines for a pull request
-    text_tables  sections as plain lines for a terminal
-    schema       the JSON Schema of report.json
+    workloads     what is run: runtime, device, precision, batch, threads
+    runtimes      what runs it: ONNX Runtime, OpenVINO, torch; a package, a module for each library
+    inputs        what a file says it takes, and random inputs that fit
+    sampling      paired, interleaved timing of teacher, student and a second copy of the teacher
+    surroundings  load, steal and neighbours while something is measured
+    workers       a fresh process that measures
+    measurements  one workload as several processes measured it, and its file of raw samples
+    speedups      paired samples to a speed-up, its interval and the noise floor
+    statistics    pooled samples to percentiles, throughput, contention
+    dispatch      fresh processes, one after another, until a pair is measured well enough
+    summaries     a measurement to a word for it, with the reasons for any doubt
+    comparison    a pair over several workloads: one row each
+    environment   the machine and the packages that the figures belong to
+    likeness      whether two sets of figures may be compared
+    bench         any files against the first of them: ``compressor bench``
+    tables        figures of ``bench`` to a table for the terminal
+    entries       a run's files as values that know where they stand
+    formatting    numbers to text
+    figures       numbers and texts that say which entry they are
+    wording       small phrases: a workload, an interval, metrics
+    verdict       the one line a command prints, with its doubts
+    blocks        what a page is made of
+    plots         numbers to inline SVG
+    sections      the parts of a page, from a report's entries to blocks
+    raw_samples   the files of raw samples: for pictures, and as CSV
+    lineup        several runs side by side, and what can be said of their differences
+    report        a run folder's files to one self-contained page
+    markdown      the same as a few lines for a pull request
+    text_tables   sections as plain lines for a terminal
+    schema        the JSON Schema of report.json
 
 Only ``runtimes`` touches torch or ONNX Runtime, and only inside functions.
 """

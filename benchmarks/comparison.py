@@ -1,31 +1,47 @@
-"""Teacher against student over several workloads: raw samples to files, one row per workload.
+"""Two models over several workloads: what was measured, what could not be, and why.
 
-In come two ONNX files, two modules and the shape of one input; out come Comparisons, whose rows go
-into ``report.json``.  Knows nothing of how the student was made, of accuracy or of pages.
+In come a teacher and a student as files; out come Comparisons, whose rows go into ``report.json``.
+Knows nothing of how the student was made, of accuracy or of pages.
 """
 
 from __future__ import annotations
 
-import gc
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
-import numpy as np
-
-from benchmarks.runtimes import runtime_for, unavailable
-from benchmarks.sampling import SUBJECTS, Clock, Measurement, Sample, Sampling, sample
-from benchmarks.statistics import Summary, is_narrow, summarize
+from benchmarks.dispatch import Effort, Pair, Progress, measure
+from benchmarks.inputs import Signature, read_program_signature, read_signature, shapes
+from benchmarks.measurements import Measurement, encode_samples
+from benchmarks.runtimes import form_of, unavailable
+from benchmarks.speedups import Speedup
+from benchmarks.summaries import Summary, summarize
+from benchmarks.workers import Source
 from benchmarks.workloads import Skipped, Workload
+from compressor.errors import OptionError
 from compressor.files import write_bytes
 
-if TYPE_CHECKING:
-    from torch import nn
 
-FORMAT = 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A network in the forms that are at hand.  Runtimes read one or the other."""
+
+    signature: Signature
+    onnx: Path | None = None
+    program: Path | None = None  # .pt2, for torch
+
+    @classmethod
+    def of_onnx(cls, path: Path, program: Path | None = None) -> Model:
+        """What an ONNX file says of itself.  Raises LoadError where it is none."""
+        return cls(signature=read_signature(path), onnx=path, program=program)
+
+    @classmethod
+    def of_file(cls, path: Path) -> Model:
+        """An ONNX file, or a ``.pt2`` program by its suffix.  Raises LoadError."""
+        if path.suffix == ".pt2":
+            return cls(signature=read_program_signature(path), program=path)
+        return cls.of_onnx(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,106 +63,124 @@ class Comparisons:
 
 
 def compare(
-    teacher_onnx: Path | None,
-    student_onnx: Path | None,
-    teacher_module: nn.Module | None,
-    student_module: nn.Module | None,
-    input_shape: tuple[int, ...],
+    teacher: Model,
+    student: Model,
     *,
     workloads: Sequence[Workload],
-    seconds_each: float = 7.0,
-    seed: int = 0,
-    progress: Callable[[Workload], None] = lambda workload: None,
-    clock: Clock = time.perf_counter_ns,
-    cpu_clock: Clock = time.process_time_ns,
+    effort: Effort | None = None,
+    sizes: Mapping[str, int | str] | None = None,
+    progress: Progress = lambda workload, process: None,
 ) -> Comparisons:
-    """Measure every workload that can run here.
+    """Measure every workload that can run here, runtime by runtime, in fresh processes.
 
-    ``input_shape`` is that of one input, without the batch; inputs are standard normal float32
-    from ``seed``.  ``progress`` is told each workload before it begins.  Modules are copied, not
-    changed.  Raises LoadError where a file cannot be run, SurroundingsError where another provider
-    would run it.
+    ``sizes`` are those of free dimensions beside the batch.  ``progress`` is told of each process
+    before it starts.  A workload that cannot be run is skipped with the reason, never in silence
+    and never by another runtime.  Raises OptionError for an effort that nothing can come of.
     """
-    measured: list[Comparison] = []
-    skipped: list[Skipped] = []
-    for workload in workloads:
-        pair: tuple[Any, Any] = (
-            (teacher_onnx, student_onnx)
-            if workload.runtime == "onnxruntime"
-            else (teacher_module, student_module)
-        )
-        reason = unavailable(workload)
-        if reason is None and None in pair:
-            reason = "teacher or student is not at hand in this form"
-        if reason is not None:
-            skipped.append(Skipped(workload=workload, reason=reason))
+    effort = effort or Effort()
+    measured: dict[Workload, Comparison] = {}
+    skipped: dict[Workload, str] = {}
+    for runtime in dict.fromkeys((one.runtime, one.device) for one in workloads):
+        ready: list[Workload] = []
+        for workload in workloads:
+            if (workload.runtime, workload.device) == runtime:
+                reason = hindrance(workload, (teacher, student), sizes)
+                if reason is None:
+                    ready.append(workload)
+                else:
+                    skipped[workload] = reason
+        if not ready:
             continue
-        progress(workload)
-        plan = Sampling(seconds=seconds_each)
-        measurement = measure(workload, pair, input_shape, plan, seed, clock, cpu_clock)
-        summary = summarize(measurement, batch=workload.batch, device=workload.device, seed=seed)
-        measured.append(
-            Comparison(workload=workload, seed=seed, measurement=measurement, summary=summary)
+        pair = Pair(
+            teacher=_source(teacher, ready[0], sizes), student=_source(student, ready[0], sizes)
         )
-    return Comparisons(measured=tuple(measured), skipped=tuple(skipped))
-
-
-def measure(
-    workload: Workload,
-    pair: tuple[Any, Any],
-    input_shape: tuple[int, ...],
-    plan: Sampling,
-    seed: int,
-    clock: Clock,
-    cpu_clock: Clock,
-) -> Measurement:
-    """Prepare teacher, student and a second copy of the teacher, and time them in turn."""
-    runtime = runtime_for(workload)
-    teacher, student = pair
-    models = {"teacher": teacher, "student": student, "twin": teacher}
-    generator = np.random.default_rng(seed)
-    inputs = generator.standard_normal((workload.batch, *input_shape), dtype=np.float32)
-    collecting = gc.isenabled()
-    gc.disable()  # a collection would fall into whichever call happens to be timed
-    try:
-        with runtime.settings():
-            placed = runtime.place(inputs)
-            ready = {subject: runtime.prepare(models[subject]) for subject in SUBJECTS}
-            return sample(
-                {subject: lambda run=run: run(placed) for subject, run in ready.items()},  # type: ignore[misc]
-                seed=seed,
-                plan=plan,
-                narrow_enough=is_narrow,
-                clock=clock,
-                cpu_clock=cpu_clock,
+        for workload, found in measure(pair, ready, effort, progress).items():
+            if isinstance(found, str):
+                skipped[workload] = found
+                continue
+            measured[workload] = Comparison(
+                workload=workload,
+                seed=effort.seed,
+                measurement=found,
+                summary=summarize(
+                    found,
+                    batch=workload.batch,
+                    device=workload.device,
+                    threads=workload.threads,
+                ),
             )
-    finally:
-        if collecting:
-            gc.enable()
+    return Comparisons(
+        measured=tuple(measured[one] for one in workloads if one in measured),
+        skipped=tuple(
+            Skipped(workload=one, reason=skipped[one]) for one in workloads if one in skipped
+        ),
+    )
+
+
+def hindrance(
+    workload: Workload, models: Sequence[Model], sizes: Mapping[str, int | str] | None
+) -> str | None:
+    """Why a workload cannot be measured here with these models; None where it can."""
+    reason = unavailable(workload)
+    if reason is not None:
+        return reason
+    for model in models:
+        if _file(model, workload) is None:
+            form = "an ONNX file" if form_of(workload) == "onnx" else "a .pt2 program"
+            return f"teacher or student is not at hand as {form}"
+        try:
+            shapes(model.signature, workload.batch, sizes)
+        except OptionError as error:
+            return str(error)
+    return None
+
+
+def _file(model: Model, workload: Workload) -> Path | None:
+    return model.onnx if form_of(workload) == "onnx" else model.program
+
+
+def _source(model: Model, workload: Workload, sizes: Mapping[str, int | str] | None) -> Source:
+    path = _file(model, workload)
+    assert path is not None
+    return Source(path=str(path.resolve()), signature=model.signature, sizes=dict(sizes or {}))
 
 
 def row(comparison: Comparison) -> dict[str, Any]:
     """The workload's entry in ``report.json``: the agreed keys, and some more."""
-    found = comparison.summary
+    found, measurement = comparison.summary, comparison.measurement
     return {
         **asdict(comparison.workload),
         "teacher": asdict(found.teacher),
         "student": asdict(found.student),
-        "speedup": found.speedup,
-        "interval": found.interval and list(found.interval),
-        "interval_method": found.interval_method,
+        "speedup": found.speedup.value,
+        "interval": found.speedup.interval and list(found.speedup.interval),
+        "interval_method": f"Student's t over {found.processes} processes",
+        "decided_by": found.decided_by,
+        "wall_speedup": _told(found.wall),
+        "cpu_speedup": _told(found.cpu),
         "verdict": found.verdict,
         "status": found.status,
         "reasons": list(found.reasons),
+        "processes": found.processes,
         "rounds": found.rounds,
-        "twin_speedup": found.twin_speedup,
-        "twin_interval": found.twin_interval and list(found.twin_interval),
+        "twin_speedup": found.twin.value,
+        "twin_interval": found.twin.interval and list(found.twin.interval),
         "noise_floor": found.noise_floor,
-        "warmup_calls": list(comparison.measurement.warmup_calls),
-        "stopped": comparison.measurement.stopped,
-        "seconds": comparison.measurement.seconds,
+        "warmup_calls": [
+            sum(calls)
+            for calls in zip(*(s.warmup_calls for s in measurement.sittings), strict=True)
+        ],
+        "steady": sum(sitting.steady for sitting in measurement.sittings),
+        "surroundings": [asdict(one) for one in measurement.surroundings],
+        "ran_by": measurement.ran_by,
+        "stopped": measurement.stopped,
+        "seconds": measurement.seconds,
         "samples": f"benchmarks/{comparison.workload.name}.json",
     }
+
+
+def _told(found: Speedup) -> dict[str, Any]:
+    return {"value": found.value, "interval": found.interval and list(found.interval)}
 
 
 def skipped_row(skipped: Skipped) -> dict[str, Any]:
@@ -154,50 +188,11 @@ def skipped_row(skipped: Skipped) -> dict[str, Any]:
     return {**asdict(skipped.workload), "reason": skipped.reason}
 
 
-def encode_samples(comparison: Comparison) -> bytes:
-    """Every raw sample as JSON, by columns (``subject`` counts through ``subjects``)."""
-    found = comparison.measurement
-    return msgspec.json.encode(
-        {
-            "format": FORMAT,
-            "workload": asdict(comparison.workload),
-            "seed": comparison.seed,
-            "rounds": found.rounds,
-            "calls_per_block": found.calls_per_block,
-            "warmup_calls": found.warmup_calls,
-            "steady": found.steady,
-            "stopped": found.stopped,
-            "seconds": found.seconds,
-            "subjects": SUBJECTS,
-            "samples": {
-                "subject": [SUBJECTS.index(one.subject) for one in found.samples],
-                "round": [one.round for one in found.samples],
-                "order": [one.order for one in found.samples],
-                "wall_ns": [one.wall_ns for one in found.samples],
-                "cpu_ns": [one.cpu_ns for one in found.samples],
-            },
-        }
-    )
-
-
-def decode_samples(content: bytes) -> tuple[Sample, ...]:
-    """The samples of a file that `encode_samples` filled."""
-    document = msgspec.json.decode(content)
-    columns = document["samples"]
-    names = ("subject", "round", "order", "wall_ns", "cpu_ns")
-    return tuple(
-        Sample(
-            subject=document["subjects"][subject], round=turn, order=order, wall_ns=wall, cpu_ns=cpu
-        )
-        for subject, turn, order, wall, cpu in zip(*(columns[name] for name in names), strict=True)
-    )
-
-
 def write_samples(comparisons: Comparisons, folder: Path) -> tuple[Path, ...]:
     """Write ``<runtime>-b<batch>.json`` per workload into the run's ``benchmarks/`` folder."""
     paths = []
-    for comparison in comparisons.measured:
-        path = folder / f"{comparison.workload.name}.json"
-        write_bytes(path, encode_samples(comparison))
+    for one in comparisons.measured:
+        path = folder / f"{one.workload.name}.json"
+        write_bytes(path, encode_samples(one.measurement, one.workload, one.seed))
         paths.append(path)
     return tuple(paths)

@@ -1,7 +1,8 @@
 """The machine and the packages that a set of figures belongs to.
 
-Out comes a plain dictionary for ``report.json``.  No host name, user name or path is taken.  Knows
-nothing of models; asks the operating system, so it is called once, at the edge.
+Out comes a plain dictionary for ``report.json``.  No host name, user name or path is taken.  What
+cannot be read is None: unknown, not absent.  Knows nothing of models; asks the operating system, so
+it is called once, at the edge.
 """
 
 from __future__ import annotations
@@ -15,10 +16,26 @@ from typing import Any
 
 import psutil
 
-FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16")
+FLAGS = (
+    "avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni",
+    "amx_tile", "amx_int8", "amx_bf16",
+)  # fmt: skip
 ARM_FLAGS = ("asimd", "asimddp", "sve", "sve2", "i8mm", "bf16")
-PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy", "scipy", "timm")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY")
+PACKAGES = (
+    "torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "onnxscript",
+    "numpy", "scipy", "timm",
+)  # fmt: skip
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY",
+    "OMP_PROC_BIND", "KMP_AFFINITY", "KMP_BLOCKTIME", "ONEDNN_MAX_CPU_ISA", "MALLOC_ARENA_MAX",
+)  # fmt: skip
+FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+TURBO_OFF = (
+    Path("/sys/devices/system/cpu/intel_pstate/no_turbo"),  # "1": off
+    Path("/sys/devices/system/cpu/cpufreq/boost"),  # "0": off
+)
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+QUOTA_OF_OLD = tuple(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
 
 
 def parse_cpuinfo(text: str) -> tuple[str | None, tuple[str, ...]]:
@@ -33,6 +50,15 @@ def parse_cpuinfo(text: str) -> tuple[str | None, tuple[str, ...]]:
     return model, tuple(flag for flag in FLAGS + ARM_FLAGS if flag in found)
 
 
+def cpuinfo_value(text: str, key: str) -> str | None:
+    """The first value of a key in the text of ``/proc/cpuinfo``."""
+    for line in text.splitlines():
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if name == key:
+            return value
+    return None
+
+
 def available_cores() -> int:
     """Cores this process may use: physical ones, bounded by its affinity mask."""
     physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
@@ -41,30 +67,81 @@ def available_cores() -> int:
     return physical
 
 
+def parse_quota(text: str) -> float | None:
+    """Cores that ``cpu.max`` grants: "150000 100000" is 1.5, "max 100000" is no limit (None)."""
+    quota, _, period = text.strip().partition(" ")
+    return round(float(quota) / float(period), 3) if quota.isdigit() and period.isdigit() else None
+
+
+def quota() -> float | None:
+    """Cores that the control group grants; None where there is no limit or it cannot be read."""
+    if QUOTA.is_file():
+        return parse_quota(QUOTA.read_text())
+    if all(path.is_file() for path in QUOTA_OF_OLD):
+        return parse_quota(" ".join(path.read_text().strip() for path in QUOTA_OF_OLD))
+    return None
+
+
+def turbo() -> bool | None:
+    """Whether the processor may run above its nominal clock; None where nothing says so."""
+    for path, on in zip(TURBO_OFF, ("0", "1"), strict=True):
+        said = _read(path)
+        if said is not None:
+            return said == on
+    return None
+
+
 def describe(variables: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Processor, memory, system, Python, packages and load, as far as they can be read."""
     variables = os.environ if variables is None else variables
-    cpuinfo = Path("/proc/cpuinfo")
-    model, flags = parse_cpuinfo(cpuinfo.read_text() if cpuinfo.is_file() else "")
-    packages = {}
-    for package in PACKAGES:
-        try:
-            packages[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+    text = _read(Path("/proc/cpuinfo")) or ""
+    model, flags = parse_cpuinfo(text)
+    every_flag = (cpuinfo_value(text, "flags") or "").split()
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    limits = [_read(FREQUENCY / f"cpuinfo_{end}_freq") for end in ("min", "max")]
+    logical, physical = psutil.cpu_count() or 1, psutil.cpu_count(logical=False)
     return {
         "cpu": model or platform.processor() or platform.machine(),
         "flags": list(flags),
+        "microcode": cpuinfo_value(text, "microcode"),
         "cores": available_cores(),
-        "logical_cores": psutil.cpu_count() or 1,
+        "logical_cores": logical,
+        "threads_per_core": logical // physical if physical else None,
+        "affinity": affinity,
+        "quota_cores": quota(),
+        "governor": _read(FREQUENCY / "scaling_governor"),
+        "turbo": turbo(),
+        "clock_mhz": [round(int(one) / 1000) for one in limits if one and one.isdigit()] or None,
+        "virtual_machine": "hypervisor" in every_flag if every_flag else None,
+        "hypervisor": _read(Path("/sys/hypervisor/type")),
+        "container": Path("/.dockerenv").exists() or Path("/run/.containerenv").exists(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": platform.system(),
         "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip() or None,
         "architecture": platform.machine(),
         "python": platform.python_version(),
-        "packages": packages,
+        "packages": installed(),
         "thread_variables": {
             name: variables[name] for name in THREAD_VARIABLES if name in variables
         },
         "load_average": [round(load, 2) for load in psutil.getloadavg()],
     }
+
+
+def installed() -> dict[str, str]:
+    """Versions of the packages that figures depend on."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

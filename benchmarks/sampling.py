@@ -1,9 +1,9 @@
-"""Paired, interleaved timing of teacher, student and a second copy of the teacher.
+"""Paired, interleaved timing of teacher, student and a second copy of the teacher, in one process.
 
 In come three prepared calls and a limit in seconds; out comes every sample.  Each round runs the
 three in a random order, so that drift, throttling and neighbours fall on all alike; the second copy
 of the teacher (the twin) shows what the machine makes of no difference at all.  Clocks are
-arguments.  Knows nothing of runtimes, models or what the numbers mean.
+arguments.  Knows nothing of runtimes, models, other processes or what the numbers mean.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ Clock = Callable[[], int]  # nanoseconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How long, in which blocks, and when to stop."""
+    """How long in this process, in which blocks, and when to stop."""
 
-    seconds: float = 7.0  # for the whole workload, warm-up included
-    most_seconds: float = 45.0  # spent where `fewest_rounds` need longer than `seconds`
-    fewest_rounds: int = 6  # the fewest whose extremes hold the median with 95 % probability
+    seconds: float = 2.0  # warm-up included
+    fewest_rounds: int = 1  # made also where they take longer than `seconds`
     block_seconds: float = 0.005
     most_calls: int = 20  # per block
     steady_within: float = 0.05  # warm-up ends when two windows in a row agree this well
-    warmup_share: float = 0.2  # of `seconds`, at most
+    warmup_share: float = 0.3  # of `seconds`, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +37,16 @@ class Sample:
     """One timed call."""
 
     subject: Subject
-    round: int
+    round: int  # within its process
     order: int  # place of its block in the round: 0, 1 or 2
     wall_ns: int
     cpu_ns: int  # of the whole process, all threads
+    process: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """All samples of one workload, and how they came about."""
+class Sitting:
+    """All samples of one workload in one process, and how they came about."""
 
     samples: tuple[Sample, ...]
     rounds: int
@@ -104,14 +104,16 @@ def sample(
     *,
     seed: int,
     plan: Sampling | None = None,
+    process: int = 0,
     narrow_enough: Callable[[list[Sample]], bool] = lambda samples: False,
+    when_warm: Callable[[], None] = lambda: None,
     clock: Clock = time.perf_counter_ns,
     cpu_clock: Clock = time.process_time_ns,
-) -> Measurement:
+) -> Sitting:
     """Measure the three calls in turn until ``narrow_enough`` or the time is spent.
 
-    At least one round is made; the longer limit is used only where it reaches the fewest rounds.
-    ``narrow_enough`` sees all samples after 30 rounds and after every quarter more.
+    ``narrow_enough`` sees all samples after 30 rounds and after every quarter more; ``when_warm``
+    is called once, between warm-up and the first round.
     """
     plan = plan or Sampling()
     begin = clock()
@@ -124,26 +126,31 @@ def sample(
     fastest_s = min(float(np.median(times[-5:])) for times, _ in warm.values()) / 1e9
     count = int(np.clip(round(plan.block_seconds / max(fastest_s, 1e-9)), 1, plan.most_calls))
 
-    generator = np.random.default_rng(seed)
+    when_warm()
+    generator = np.random.default_rng((seed, process))
     samples: list[Sample] = []
-    round_s = count * sum(float(np.median(times[-5:])) for times, _ in warm.values()) / 1e9
-    within_reach = elapsed() + plan.fewest_rounds * round_s <= plan.most_seconds
     rounds, look_at, stopped = 0, 30, False
     while not stopped:
-        few = within_reach and rounds < plan.fewest_rounds
-        if rounds > 0 and elapsed() >= (plan.most_seconds if few else plan.seconds):
+        if rounds >= plan.fewest_rounds and elapsed() >= plan.seconds:
             break
         for order, place in enumerate(generator.permutation(len(SUBJECTS))):
             subject = SUBJECTS[place]
             samples += [
-                Sample(subject=subject, round=rounds, order=order, wall_ns=wall, cpu_ns=cpu)
+                Sample(
+                    subject=subject,
+                    round=rounds,
+                    order=order,
+                    wall_ns=wall,
+                    cpu_ns=cpu,
+                    process=process,
+                )
                 for wall, cpu in run_block(calls[subject], count, clock, cpu_clock)
             ]
         rounds += 1
         if rounds >= look_at:
             look_at = rounds + rounds // 4
             stopped = narrow_enough(samples)
-    return Measurement(
+    return Sitting(
         samples=tuple(samples),
         rounds=rounds,
         calls_per_block=count,

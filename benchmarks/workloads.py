@@ -12,9 +12,9 @@ from dataclasses import dataclass
 class Workload:
     """One setting in which teacher and student are timed."""
 
-    runtime: str  # "onnxruntime" or "torch"
+    runtime: str  # a name of `benchmarks.runtimes`: "onnxruntime", "openvino", "torch", ...
     device: str = "cpu"  # "cpu" or "cuda"
-    precision: str = "float32"
+    precision: str = "float32"  # asked of the runtime where it has a choice
     batch: int = 1
     threads: int = 1
 
@@ -22,7 +22,8 @@ class Workload:
     def name(self) -> str:
         """Stem of the raw sample file: ``onnxruntime-b1``, ``torch-cuda-b32``.
 
-        What is usual (the CPU, float32) is left out, so the common names stay short.
+        What is usual (the CPU, float32) is left out, so the common names stay short.  Threads are
+        never said: whoever measures several numbers of them adds the number.
         """
         unusual = (self.device != "cpu", self.device), (self.precision != "float32", self.precision)
         return "-".join((self.runtime, *(word for said, word in unusual if said), f"b{self.batch}"))
@@ -37,8 +38,8 @@ class Skipped:
 
 
 def usual_workloads(threads: int, batches: tuple[int, ...] = (1, 32)) -> tuple[Workload, ...]:
-    """ONNX Runtime and torch on the CPU, then torch on CUDA, each at every batch."""
-    places = (("onnxruntime", "cpu"), ("torch", "cpu"), ("torch", "cuda"))
+    """ONNX Runtime, OpenVINO and torch on the CPU, then torch on CUDA, each at every batch."""
+    places = (("onnxruntime", "cpu"), ("openvino", "cpu"), ("torch", "cpu"), ("torch", "cuda"))
     return tuple(
         Workload(runtime=runtime, device=device, batch=batch, threads=threads)
         for runtime, device in places

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -237,23 +238,24 @@ def _ship(
 def _benchmark(
     run: Run, site: Site, standing: Standing, seconds: float, threads: int
 ) -> dict[str, list[dict[str, Any]]]:
-    from benchmarks.comparison import compare, row, skipped_row, write_samples
+    from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
+    from benchmarks.dispatch import Effort
     from benchmarks.workloads import usual_workloads
+    from compressor.graphs import export_program
+    from export.programs import write_program
 
-    if standing.plan is None:  # zeros cost as much as other numbers
+    if standing.plan is None or seconds == 0:  # zeros cost as much as other numbers
         return {"benchmarks": [], "benchmarks_skipped": []}
     site.listener.stage("benchmark")
     onnx = run.folder / "onnx"
-    with site.watch.timed("benchmark"):
+    with site.watch.timed("benchmark"), TemporaryDirectory() as place:
+        teacher = Path(place) / "teacher.pt2"  # measured like the student, but no deployable
+        write_program(export_program(site.graph), teacher)
         found = compare(
-            onnx / "teacher.onnx",
-            onnx / "student.onnx",
-            site.graph,
-            standing.student,
-            tuple(site.graph.example_inputs[0].shape[1:]),
+            Model.of_onnx(onnx / "teacher.onnx", teacher),
+            Model.of_onnx(onnx / "student.onnx", run.folder / "student.pt2"),
             workloads=usual_workloads(threads or torch.get_num_threads()),
-            seconds_each=seconds,
-            seed=site.seed,
+            effort=Effort(seconds=seconds, seed=site.seed),
         )
     write_samples(found, run.folder / "benchmarks")
     return {

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +19,14 @@ from typer.exceptions import TyperException
 
 from compressor.errors import CompressorError, LoadError, OptionError
 from compressor.options import (
+    Against,
     AllocationName,
     Arch,
     AsJson,
     AsMarkdown,
+    Batches,
+    BenchFiles,
+    BenchSeconds,
     CriterionName,
     CsvFile,
     Data,
@@ -36,6 +41,7 @@ from compressor.options import (
     Gradient,
     ImageSize,
     Importance,
+    JsonFile,
     KeepAtLeast,
     KeepWhole,
     Lookahead,
@@ -45,15 +51,20 @@ from compressor.options import (
     Of,
     Opset,
     PageFile,
+    Precisions,
+    Processes,
     PruningSteps,
     RecipeName,
     RepairImages,
     RunFolders,
+    Runtimes,
+    SampleFolder,
     ScheduleName,
     Seed,
     SelfDistillation,
     SignKey,
     Similarity,
+    Sizes,
     SmallestGroup,
     Sparsity,
     StaticBatch,
@@ -62,17 +73,20 @@ from compressor.options import (
     TeacherFile,
     TeacherOrNone,
     TestFolder,
+    ThreadCounts,
     Threads,
     Triton,
     TrustPickle,
     UnitsForm,
     Unpruned,
+    Within,
     budget_of,
     device_of,
     length,
     numbers,
     sample_of,
     set_threads,
+    whole_numbers,
 )
 
 if TYPE_CHECKING:
@@ -133,7 +147,9 @@ def build(
     seed: Seed = 0,
     device: Device = None,
     threads: Threads = 0,
-    bench_seconds: Annotated[float, typer.Option(help="per benchmark setting")] = 5.0,
+    bench_seconds: Annotated[
+        float, typer.Option(help="per benchmark setting; 0: measure nothing")
+    ] = 5.0,
     out: Annotated[str | None, typer.Option(help="run folder; runs/TEACHER-OF-SPARSITY")] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="begin anew in a run's folder")
@@ -352,6 +368,56 @@ def train(
         )
     command = f"compressor build --teacher {out} --arch {arch} --data {data} --sparsity 0.7"
     console.taught(card, Path(out), command)
+
+
+@app.command()
+def bench(
+    files: BenchFiles,
+    batch: Batches = "1",
+    threads: ThreadCounts = "1",
+    precision: Precisions = "fp32",
+    runtimes: Runtimes = None,
+    size: Sizes = None,
+    seconds: BenchSeconds = 10.0,
+    within: Within = 0.01,
+    processes: Processes = 5,
+    seed: Seed = 0,
+    json: JsonFile = None,
+    samples: SampleFolder = None,
+    against: Against = None,
+) -> None:
+    """Time files against the first of them, ours or not: interleaved, in fresh processes."""
+    from benchmarks import bench as benches
+    from benchmarks.dispatch import Effort
+    from benchmarks.inputs import parse_sizes
+    from benchmarks.tables import notes, setting, tables
+    from compressor.console import Console
+    from compressor.files import check_writable, write_bytes
+
+    paths = [Path(name) for name in files]
+    for target in (json, samples):
+        if target is not None:
+            check_writable(Path(target))
+    before = None if against is None else benches.read_document(Path(against))
+    named = benches.runtimes_for(paths) if runtimes is None else tuple(runtimes.split(","))
+    counts = (whole_numbers("--batch", batch), whole_numbers("--threads", threads))
+    console = Console()
+    with console.watching():
+        found = benches.bench(
+            paths,
+            benches.workloads_of(named, *counts, precision.split(",")),
+            effort=Effort(seconds=seconds, processes=processes, within=within, seed=seed),
+            sizes=parse_sizes(size or ()),
+            samples=None if samples is None else Path(samples),
+            progress=lambda workload, process: console.step(
+                f"{setting(asdict(workload))}, process {process + 1}"
+            ),
+        )
+    if json is not None:
+        write_bytes(Path(json), _json(found).encode())
+    if before is not None:
+        found = benches.against(found, before, str(against))
+    console.tables(tables(found), notes(found))
 
 
 @app.command()

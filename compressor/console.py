@@ -18,6 +18,8 @@ from compressor.pacing import Deadline
 from compressor.tables import answers, widths
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from compressor.cards import Card
     from compressor.dimensions import Parameter
     from compressor.distillation import Progress
@@ -55,6 +57,19 @@ class Console:
         """Redraw the bar of a stage that is not training; nothing where there is no terminal."""
         if self._terminal.is_terminal:
             self._draw("working", f"{100 * done_share:.0f} %", done_share)
+
+    def step(self, text: str) -> None:
+        """One line that the next one replaces; nothing where there is no terminal."""
+        if self._terminal.is_terminal:
+            self._draw("measuring", text, 0.0)
+
+    def tables(self, found: Sequence[Table], lines: Sequence[str]) -> None:
+        """Tables, and the lines below them."""
+        self._close_bar()
+        for one in found:
+            self._terminal.print(one)
+        for text in lines:
+            self.note(text)
 
     def training(self, progress: Progress) -> None:
         """Redraw the bar; where there is no terminal, print a line at every tenth."""

@@ -112,6 +112,29 @@ Minutes = Annotated[float | None, typer.Option(help="of training; 10 by default"
 Epochs = Annotated[int | None, typer.Option(help="of training, in place of --minutes; 0: none")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
+BenchFiles = Annotated[
+    list[str], typer.Argument(help=".onnx files, or .pt2 programs for torch; the first is compared")
+]
+Batches = Annotated[str, typer.Option("--batch", help="batch sizes, as 1,8,32")]
+ThreadCounts = Annotated[str, typer.Option("--threads", help="numbers of threads, as 1,2")]
+Precisions = Annotated[
+    str, typer.Option("--precision", help="fp32, bf16 or fp16, where the runtime has a choice")
+]
+Runtimes = Annotated[
+    str | None, typer.Option(help="names between commas, as onnxruntime,openvino; all by default")
+]
+Sizes = Annotated[
+    list[str] | None,
+    typer.Option("--size", help="NAME=N for a free size that is not the batch; may be repeated"),
+]
+BenchSeconds = Annotated[float, typer.Option("--seconds", help="for every setting and file")]
+Within = Annotated[
+    float, typer.Option(help="stop early where the interval reaches no farther; 0.01 is 1 %")
+]
+Processes = Annotated[int, typer.Option(help="fresh processes for every setting, at least")]
+JsonFile = Annotated[str | None, typer.Option("--json", help="write every figure to this file")]
+SampleFolder = Annotated[str | None, typer.Option("--samples", help="folder for every timed call")]
+Against = Annotated[str | None, typer.Option(help="an earlier --json file, of a like environment")]
 StaticBatch = Annotated[
     bool, typer.Option("--static-batch", help="also an ONNX file whose batch is 1")
 ]
@@ -139,6 +162,13 @@ def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise OptionError(f"{option} {text}: give numbers between commas, as .5,.5,.5") from None
+
+
+def whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"{option} {text}: give whole numbers between commas, as 1,8") from None
 
 
 def budget_of(

@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmarks import formatting
+from benchmarks.figures import plain
 from benchmarks.markdown import escaped
 from benchmarks.verdict import caveats, describe_speed, judge, verdict
 from compressor.errors import DefectError
@@ -59,7 +60,7 @@ def write_card(
         report=report,
         built=built,
         verdict=verdict(report) if built else None,
-        speed=describe_speed(report) if built else None,
+        speed=plain(describe_speed(report)) if built else None,
         judgement=judge(report) if built else None,
         caveats=caveats(report) if built else (),
         preprocessing=preprocessing,

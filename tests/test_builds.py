@@ -129,7 +129,7 @@ def build(case: Case, work: Path, folder: str) -> Path:
         length=Epochs(2),
         sample=64,
         threads=1,
-        bench_seconds=0.1,
+        bench_seconds=0,
     )
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from compressor import cli
 from tests.benchmarks.reports import small_report
+from tests.benchmarks.small_files import write_linear
 from tests.benchmarks.strictness import mistakes
 
 NETWORK = """
@@ -65,6 +66,47 @@ BUILD = (
     "build", *TEACHER, "--data", "digits", "--sparsity", "0.5", "--epochs", "1",
     "--bench-seconds", "0.2", "--threads", "1", "--feature-weight", "0.5", "--out", "run",
 )  # fmt: skip
+UNTIMED = tuple("0" if part == "0.2" else part for part in BUILD)  # --bench-seconds 0
+
+
+def test_bench_times_any_file_against_the_first_and_keeps_every_figure(
+    work: Path, run: Run
+) -> None:
+    for name, width in (("first.onnx", 8), ("second.onnx", 4000)):
+        write_linear(work / name, width)
+    quick = ("--runtimes", "onnxruntime,tensorrt@cuda", "--seconds", "0.3", "--processes", "3")
+    status, out, err = run(
+        "bench", "first.onnx", "second.onnx", *quick, "--json", "bench.json", "--samples", "calls"
+    )
+    assert (status, err) == (0, "")
+    assert "second.onnx" in out
+    assert "TensorRT on cuda: skipped" in out
+    found = json.loads((work / "bench.json").read_bytes())
+    assert (work / "calls" / found["rows"][0]["samples"]).is_file()
+    status, out, err = run("bench", "first.onnx", "second.onnx", *quick, "--against", "bench.json")
+    assert (status, err) == (0, "")
+    assert "was" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("absent.onnx",), "no such ONNX file"),
+        (("first.onnx", "--runtimes", "ort"), "no runtime ort"),
+        (("first.onnx", "--batch", "one"), "--batch one: give whole numbers"),
+        (("first.onnx", "--processes", "1"), "give at least 3"),
+        (("first.onnx", "--against", "absent.json"), "no results of compressor bench"),
+        (("first.onnx", "--size", "height"), "give NAME=N"),
+    ],
+)
+def test_bench_that_cannot_be_is_refused_in_one_line(
+    options: tuple[str, ...], said: str, work: Path, run: Run
+) -> None:
+    write_linear(work / "first.onnx", 8)
+    status, _, err = run("bench", *options)
+    assert status == 2
+    assert said in err
+    assert err.count("\n") == 1
 
 
 def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path, run: Run) -> None:
@@ -186,7 +228,7 @@ def test_a_build_without_data_synthesises_its_pictures(
 
     monkeypatch.setattr(inversion, "STEPS", 2)
     monkeypatch.setattr(inversion, "FEWEST_STEPS", 2)
-    without = tuple(part for part in BUILD[:-1] if part not in ("--data", "digits"))
+    without = tuple(part for part in UNTIMED[:-1] if part not in ("--data", "digits"))
     status, out, err = run(*without, "synthesised", "--image-size", "32")
     assert (status, err) == (0, "")
     told = "640 pictures synthesised from the teacher's batch-norm statistics, 2 steps each"
@@ -208,7 +250,7 @@ def test_an_interrupted_build_continues_after_training(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    arguments = (*BUILD[:-1], "interrupted")
+    arguments = (*UNTIMED[:-1], "interrupted")
     with monkeypatch.context() as patched:
         patched.setattr(building, "_ship", stop)
         status, _, err = run(*arguments)

@@ -116,7 +116,7 @@ def latencies(rows: Sequence[Entry]) -> Table:
                 pair(row, "p99_ms", milliseconds, " ms"),
                 pair(row, "throughput_per_s", significant, ""),
                 pair(row, "n", grouped, ""),
-                Stack(lines=(gain(row), interval(row.get("interval")), row.value["verdict"])),
+                Stack(lines=(gain(row), interval(row.get("interval")), judged(row))),
             )
             for row in rows
         ),
@@ -128,6 +128,11 @@ def latencies(rows: Sequence[Entry]) -> Table:
 def gain(row: Entry) -> Phrase:
     found = show(row.get("speedup"), significant)
     return phrase(found, TIMES) if isinstance(found, Figure) else phrase(UNKNOWN)
+
+
+def judged(row: Entry) -> str:
+    by = ", by processor time" if row.value.get("decided_by") == "cpu" else ""
+    return f"{row.value['verdict']}{by}"
 
 
 def circumstances(rows: Sequence[Entry]) -> tuple[Block, ...]:

@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.statistics import CONFIDENCE, RESAMPLES, Interval
+from benchmarks.speedups import CONFIDENCE, Interval
+from benchmarks.statistics import RESAMPLES
 
 Bools = NDArray[np.bool_]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.comparison import compare
+from benchmarks.comparison import Model, compare
+from benchmarks.dispatch import Effort
 from benchmarks.studies.answers import Answers, answers_of
 from benchmarks.studies.peers_records import (
     Latency,
@@ -26,7 +27,7 @@ from benchmarks.studies.peers_records import (
 from benchmarks.workloads import Workload
 from compressor.analysis import analyze
 from compressor.data import ImageData, Images, open_data
-from compressor.errors import DataError
+from compressor.errors import DataError, SurroundingsError
 from compressor.evaluation import evaluate, output_size
 from compressor.graphs import Graph, export_program
 from compressor.loading import Teacher, capture_teacher
@@ -118,15 +119,16 @@ def answers(bench: Bench, graph: Graph) -> Answers:
 def timed(bench: Bench, first: Path, second: Path) -> Latency:
     """The second file against the first, batch 1 in ONNX Runtime on the CPU, in turn."""
     workload = Workload(runtime="onnxruntime", threads=bench.settings.threads)
-    shape = tuple(bench.graph.example_inputs[0].shape[1:])
-    seconds = bench.settings.bench_seconds
+    effort = Effort(seconds=bench.settings.bench_seconds)
     found = compare(
-        first, second, None, None, shape, workloads=(workload,), seconds_each=seconds
-    ).measured[0]
-    said = found.summary
+        Model.of_onnx(first), Model.of_onnx(second), workloads=(workload,), effort=effort
+    )
+    if not found.measured:
+        raise SurroundingsError(f"{second.name}: {found.skipped[0].reason}")
+    said = found.measured[0].summary
     return Latency(
-        speedup=said.speedup,
-        interval=said.interval,
+        speedup=said.speedup.value,
+        interval=said.speedup.interval,
         verdict=said.verdict,
         status=said.status,
         noise_floor=said.noise_floor,

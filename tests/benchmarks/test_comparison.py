@@ -1,34 +1,23 @@
-"""Tiny models through ONNX Runtime and torch: rows, raw samples, refusals."""
+"""Tiny models through fresh processes: rows, raw samples, refusals, bounded lives."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-import torch
-from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.comparison import compare, decode_samples, row, skipped_row, write_samples
-from benchmarks.runtimes import OnnxRuntimeCpu, TorchEager, runtime_for
-from benchmarks.workloads import Workload, usual_workloads
-from compressor.errors import LoadError, OptionError
+from benchmarks import dispatch
+from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
+from benchmarks.dispatch import Effort, Pair, measure
+from benchmarks.measurements import decode_samples
+from benchmarks.workers import Outcome, Source
+from benchmarks.workloads import Workload
+from compressor.errors import OptionError
+from tests.benchmarks.small_files import write_linear
 
-
-def write_linear(path: Path, width: int) -> Path:
-    weight = np.ones((width, 4), np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "linear",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", width])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.save(model, path)
-    return path
+ORT = Workload(runtime="onnxruntime", batch=2)
+QUICK = Effort(seconds=0.3, processes=3)
 
 
 @pytest.fixture
@@ -36,78 +25,110 @@ def file(tmp_path: Path) -> Path:
     return write_linear(tmp_path / "teacher.onnx", 8)
 
 
-def test_comparison_gives_rows_and_raw_samples_for_both_runtimes(
+def test_comparison_gives_a_row_and_raw_samples_from_several_processes(
     file: Path, tmp_path: Path
 ) -> None:
-    module = torch.nn.Linear(8, 4).train()
+    other = Model.of_onnx(write_linear(tmp_path / "other.onnx", 16, name="pixels"))
+    told: list[int] = []
     found = compare(
-        file, file, module, module, (8,), workloads=usual_workloads(1, (2,)), seconds_each=0.15
+        Model.of_onnx(file),
+        other,
+        workloads=(ORT, Workload(runtime="torch")),
+        effort=QUICK,
+        progress=lambda workload, process: told.append(process),
     )
-    places = [(one.workload.runtime, one.workload.device) for one in found.measured]
-    assert places[:2] == [("onnxruntime", "cpu"), ("torch", "cpu")]
-    assert len(found.measured) + len(found.skipped) == 3
-    assert module.training
-    paths = write_samples(found, tmp_path / "run" / "benchmarks")
-    assert [path.name for path in paths][:2] == ["onnxruntime-b2.json", "torch-b2.json"]
-    assert decode_samples(paths[0].read_bytes()) == found.measured[0].measurement.samples
-    entry = json.loads(json.dumps(row(found.measured[0])))
+    (one,) = found.measured
+    assert told[:3] == [0, 1, 2]
+    assert {sample.process for sample in one.measurement.samples} >= {0, 1, 2}
+    assert one.measurement.ran_by["student"] == "1 nodes by CPUExecutionProvider"
+    assert len(one.measurement.surroundings) == len(one.measurement.sittings)
+    assert "not at hand as a .pt2 program" in skipped_row(found.skipped[0])["reason"]
+    (path,) = write_samples(found, tmp_path / "run" / "benchmarks")
+    assert path.name == "onnxruntime-b2.json"
+    assert decode_samples(path.read_bytes()) == one.measurement.samples
+    entry = json.loads(json.dumps(row(one)))
     needed = {"runtime", "device", "precision", "batch", "threads", "teacher", "student"}
-    assert needed | {"speedup", "interval", "verdict"} <= entry.keys()
+    more = {"speedup", "interval", "verdict", "wall_speedup", "cpu_speedup", "surroundings"}
+    assert needed | more <= entry.keys()
     assert {"median_ms", "p90_ms", "p99_ms", "throughput_per_s"} <= entry["teacher"].keys()
     assert entry["samples"] == "benchmarks/onnxruntime-b2.json"
 
 
-def test_missing_form_of_a_model_is_skipped_with_the_reason(file: Path) -> None:
-    found = compare(file, file, None, None, (8,), workloads=(Workload(runtime="torch"),))
-    assert found.measured == ()
-    assert "not at hand" in skipped_row(found.skipped[0])["reason"]
-
-
-def test_uninstalled_runtime_is_skipped_with_the_reason(file: Path) -> None:
-    found = compare(file, file, None, None, (8,), workloads=(Workload(runtime="absent_runtime"),))
-    assert "not installed" in found.skipped[0].reason
-
-
-def test_unknown_device_is_refused() -> None:
-    with pytest.raises(OptionError, match="no runtime onnxruntime on tpu"):
-        runtime_for(Workload(runtime="onnxruntime", device="tpu"))
-
-
-def test_missing_or_broken_onnx_file_is_refused_in_one_line(tmp_path: Path) -> None:
-    runtime = OnnxRuntimeCpu(threads=1)
-    with pytest.raises(LoadError, match="no such ONNX file"):
-        runtime.prepare(tmp_path / "absent.onnx")
+def test_file_that_a_runtime_refuses_is_skipped_with_its_name_and_not_its_folder(
+    file: Path, tmp_path: Path
+) -> None:
+    whole = Model.of_onnx(file)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
-    with pytest.raises(LoadError, match="ONNX Runtime refuses") as caught:
-        runtime.prepare(broken)
-    assert "\n" not in str(caught.value)
-
-
-def test_torch_runtime_puts_the_threads_back_and_leaves_the_module_alone() -> None:
-    before, module = torch.get_num_threads(), torch.nn.Dropout(0.5).train()
-    runtime = TorchEager(threads=1)
-    with runtime.settings():
-        assert torch.get_num_threads() == 1
-        call = runtime.prepare(module)
-        inputs = runtime.place(np.ones((2, 3), np.float32))
-        assert torch.equal(call(inputs), inputs)
-        assert call(inputs).is_inference()
-    assert torch.get_num_threads() == before
-    assert module.training
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_torch_runtime_on_cuda_returns_after_the_work_is_done() -> None:
-    runtime = TorchEager(threads=1, device="cuda")
-    with runtime.settings():
-        call = runtime.prepare(torch.nn.Linear(8, 4))
-        assert call(runtime.place(np.ones((2, 8), np.float32))).is_cuda
-
-
-def test_workload_names_leave_out_what_is_usual() -> None:
-    assert Workload(runtime="torch", batch=32).name == "torch-b32"
-    assert Workload(runtime="torch", device="cuda", precision="bfloat16").name == (
-        "torch-cuda-bfloat16-b1"
+    found = compare(
+        whole, Model(signature=whole.signature, onnx=broken), workloads=(ORT,), effort=QUICK
     )
+    assert found.measured == ()
+    assert found.skipped[0].reason.startswith("broken.onnx: ONNX Runtime refuses the file")
+
+
+def test_what_cannot_run_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    fixed = Model(signature=Model.of_onnx(write_linear(tmp_path / "a.onnx", 8)).signature)
+    found = compare(fixed, fixed, workloads=(ORT, Workload(runtime="absent_runtime")), effort=QUICK)
+    assert [("not at hand" in one.reason, "not installed" in one.reason) for one in found.skipped]
+    assert "not at hand as an ONNX file" in found.skipped[0].reason
+    assert "not installed" in found.skipped[1].reason
+
+
+@pytest.mark.parametrize(
+    "effort", [Effort(processes=2), Effort(seconds=0), Effort(within=0)], ids=str
+)
+def test_effort_that_nothing_can_come_of_is_refused(effort: Effort, file: Path) -> None:
+    model = Model.of_onnx(file)
+    with pytest.raises(OptionError):
+        compare(model, model, workloads=(ORT,), effort=effort)
+
+
+def pair_of(file: Path) -> Pair:
+    source = Source(path=str(file), signature=Model.of_onnx(file).signature, sizes={})
+    return Pair(teacher=source, student=source)
+
+
+def test_process_that_does_not_end_is_ended(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "LIFE_SECONDS", -0.09)
+    found = measure(pair_of(file), (ORT,), QUICK)
+    assert found[ORT] == "its process was ended after 0 s"
+
+
+def test_process_that_dies_is_told_in_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    found = measure(pair_of(file), (ORT,), QUICK)
+    reason = found[ORT]
+    assert isinstance(reason, str)
+    assert reason.startswith("its process failed: ")
+    assert "\n" not in reason
+
+
+def test_measuring_goes_on_until_the_time_is_spent_and_slow_starts_are_made_up_for(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pretended worker takes twice its first share; the shares after it get smaller."""
+    now, shares = [0.0], []
+
+    def run(job: dispatch.Job) -> tuple[Outcome, ...]:
+        shares.append(job.share_s)
+        now[0] += 4.0 if len(shares) == 1 else job.share_s
+        sitting = dispatch_sitting(job.process)
+        return (Outcome(sitting=sitting),)
+
+    monkeypatch.setattr(dispatch, "run", run)
+    monkeypatch.setattr(dispatch.time, "monotonic", lambda: now[0])
+    found = measure(pair_of(file), (ORT,), Effort(seconds=10, processes=5))
+    assert shares == pytest.approx([2.0, 1.0, 5 / 3, 5 / 3, 5 / 3])
+    assert not isinstance(found[ORT], str)
+    assert found[ORT].stopped == "time spent"
+    assert found[ORT].seconds == pytest.approx(10)
+
+
+def dispatch_sitting(process: int) -> object:
+    from dataclasses import replace
+
+    from tests.benchmarks.made_up import measurement
+
+    (one,) = measurement([2.0, 2.1], [1.0, 1.1], [2.0, 2.0], processes=1).sittings
+    return replace(one, samples=tuple(replace(s, process=process) for s in one.samples))

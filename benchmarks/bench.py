@@ -1,0 +1,167 @@
+"""Any files, ours or not: the first is the reference, every other is compared with it.
+
+In come paths and settings; out comes a document (plain values, versioned) that holds every figure,
+what was skipped and why, and the environment.  One file alone is compared with itself: its latency,
+and what this machine can tell apart just now.  Knows nothing of tables and of the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.comparison import Comparison, Model, compare, row, skipped_row
+from benchmarks.dispatch import Effort, Progress
+from benchmarks.environment import describe
+from benchmarks.likeness import require_like
+from benchmarks.measurements import encode_samples
+from benchmarks.runtimes import form_of, known_runtimes, runtime_for
+from benchmarks.workloads import Workload
+from compressor.errors import LoadError, OptionError, SurroundingsError
+from compressor.files import sha256, write_bytes
+
+FORMAT = 1
+PRECISIONS = {
+    "fp32": "float32", "bf16": "bfloat16", "fp16": "float16",
+    "float32": "float32", "bfloat16": "bfloat16", "float16": "float16",
+}  # fmt: skip
+KEY = ("file", "runtime", "device", "precision", "batch", "threads")
+
+Document = dict[str, Any]
+
+
+def workloads_of(
+    runtimes: Sequence[str],
+    batches: Sequence[int],
+    threads: Sequence[int],
+    precisions: Sequence[str],
+) -> tuple[Workload, ...]:
+    """Every combination, runtime by runtime.  Raises OptionError for a name that nobody knows."""
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise OptionError(f"--precision {precision}: there are fp32, bf16 and fp16")
+    for number in (*batches, *threads):
+        if number < 1:
+            raise OptionError(f"{number}: batches and threads are 1 or more")
+    found = []
+    for name, count, batch, precision in product(runtimes, threads, batches, precisions):
+        runtime, _, device = name.partition("@")
+        workload = Workload(
+            runtime=runtime,
+            device=device or "cpu",
+            precision=PRECISIONS[precision],
+            batch=batch,
+            threads=count,
+        )
+        runtime_for(workload)
+        found.append(workload)
+    return tuple(dict.fromkeys(found))
+
+
+def runtimes_for(files: Sequence[Path]) -> tuple[str, ...]:
+    """All runtimes that read the first file's form, installed or not."""
+    form = "program" if files[0].suffix == ".pt2" else "onnx"
+    named = {
+        name: Workload(runtime=name.partition("@")[0], device=name.partition("@")[2] or "cpu")
+        for name in known_runtimes()
+    }
+    return tuple(name for name, workload in named.items() if form_of(workload) == form)
+
+
+def bench(
+    files: Sequence[Path],
+    workloads: Sequence[Workload],
+    *,
+    effort: Effort | None = None,
+    sizes: Mapping[str, int | str] | None = None,
+    samples: Path | None = None,
+    progress: Progress = lambda workload, process: None,
+) -> Document:
+    """Measure; ``samples`` is a folder for every raw sample.
+
+    Raises LoadError for a file that cannot be read, OptionError for settings that contradict each
+    other or a file, SurroundingsError where nothing at all could be measured.
+    """
+    effort = effort or Effort()
+    names = [path.name for path in files]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in files]
+    models = [Model.of_file(path) for path in files]
+    others = list(range(1, len(files))) or [0]
+    before = describe()
+    rows, skipped = [], []
+    for other in others:
+        found = compare(
+            models[0],
+            models[other],
+            workloads=workloads,
+            effort=effort,
+            sizes=sizes,
+            progress=progress,
+        )
+        for one in found.measured:
+            place = _keep(one, samples, Path(names[other]).stem) if samples is not None else None
+            rows.append({"file": names[other], **row(one), "samples": place})
+        skipped += [{"file": names[other], **skipped_row(one)} for one in found.skipped]
+    if not rows:
+        reasons = "; ".join(dict.fromkeys(entry["reason"] for entry in skipped))
+        raise SurroundingsError(f"nothing could be measured: {reasons}")
+    return {
+        "format": FORMAT,
+        "reference": names[0],
+        "files": [
+            {
+                "file": name,
+                "sha256": sha256(path),
+                "bytes": path.stat().st_size,
+                "inputs": [asdict(entry) for entry in model.signature],
+            }
+            for name, path, model in zip(names, files, models, strict=True)
+        ],
+        "effort": asdict(effort),
+        "sizes": dict(sizes or {}),
+        "settings": len(rows),
+        "rows": rows,
+        "skipped": skipped,
+        "environment": {**before, "load_average_after": describe()["load_average"]},
+    }
+
+
+def _keep(one: Comparison, folder: Path, stem: str) -> str:
+    """Write one comparison's samples; returns the file's name."""
+    name = f"{stem}-{one.workload.name}-t{one.workload.threads}.json"
+    write_bytes(folder / name, encode_samples(one.measurement, one.workload, one.seed))
+    return name
+
+
+def read_document(path: Path) -> Document:
+    """A file that ``--json`` wrote.  Raises LoadError where it is none."""
+    try:
+        found = msgspec.json.decode(path.read_bytes())
+        if found["format"] != FORMAT or not isinstance(found["rows"], list):
+            raise ValueError("another format")
+        return dict(found)
+    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise LoadError(f"{path}: no results of compressor bench ({error})") from error
+
+
+def against(now: Document, before: Document, name: str) -> Document:
+    """``now`` with what ``before`` had for the same files and settings in every row.
+
+    Raises OptionError where the environments differ, or the reference is another file.
+    """
+    require_like(now["environment"], before["environment"], ("this run", name))
+    known = {entry["file"]: entry["sha256"] for entry in before["files"]}
+    if known.get(before["reference"]) != now["files"][0]["sha256"]:
+        raise OptionError(f"{name} compares with another reference than {now['reference']}")
+    earlier = {tuple(one[key] for key in KEY): one for one in before["rows"]}
+    rows = []
+    for one in now["rows"]:
+        old = earlier.get(tuple(one[key] for key in KEY))
+        rows.append({**one, "before": old and {key: old[key] for key in ("speedup", "interval")}})
+    return {**now, "rows": rows}
