@@ -143,6 +143,7 @@ def benchmark(runtime: str, precision: str, batch: int, teacher: float, student:
         "steady": 5,
         "surroundings": [
             {
+                "cores": 2,
                 "load_start": 0.4,
                 "load_end": 0.9,
                 "runnable_start": 1,
