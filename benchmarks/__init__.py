@@ -12,6 +12,22 @@
     dispatch      fresh processes, one after another, until a pair is measured well enough
     summaries     a measurement to a word for it, with the reasons for any doubt
     comparison    a pair over several workloads: one row each
+    operations    an ONNX file's nodes: multiply-accumulates, bytes, widths
+    kernels       what the runtime made of them: which nodes each of its kernels computes
+    profilers     the runtimes' own clocks for every kernel
+    profiles      the time of every kernel, teacher and student in turn
+    layers        teacher's and student's kernels side by side
+    attribution   the time that did not fall as the MACs did, taken apart by layer and cause
+    reasons       that in words, and as rows of the report
+    sessions      ONNX Runtime with a setting that is not the usual one
+    throughput    samples per second by batch, and by threads and streams
+    load          open-loop arrivals, latency from the scheduled start, highest rate under a limit
+    fresh         the program that a fresh process runs
+    starts        fresh processes, one after the other
+    cold_start    import, load, first call, calls until steady
+    memory        peak memory beyond the libraries'
+    energy        joules per call, where the machine tells
+    deep          all of these in a row, as keys of the report
     environment   the machine and the packages that the figures belong to
     likeness      whether two sets of figures may be compared
     bench         any files against the first of them: ``compressor bench``
@@ -31,5 +47,6 @@
     text_tables   sections as plain lines for a terminal
     schema        the JSON Schema of report.json
 
-Only ``runtimes`` touches torch or ONNX Runtime, and only inside functions.
+Only ``runtimes`` touches torch; it, ``profilers``, ``sessions`` and ``throughput`` touch ONNX
+Runtime or OpenVINO, and only inside functions.
 """

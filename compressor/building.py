@@ -58,6 +58,8 @@ def build(
     opset: int | None = None,
     packaging: Packaging = USUAL_FILES,
     bench_seconds: float = 5.0,
+    full_benchmark: bool = False,
+    slo_ms: float | None = None,
     restart: bool = False,
     command: Sequence[str] = (),
     listener: Listener | None = None,
@@ -71,6 +73,8 @@ def build(
     leaves torch's own number.  A folder that holds this very run is continued, or returned at once
     when complete.  Under a launcher of several processes the first one writes.
 
+    ``full_benchmark``: throughput and load too, with ``slo_ms`` the p99 that load must keep.
+
     Raises InputError kinds before anything is written; ProofError and ParityError name defects.
     """
     _check_key(packaging)
@@ -78,6 +82,7 @@ def build(
     watch = stopwatch or Stopwatch()
     listener = listener or Silent()
     folder = Path(out) if out is not None else default_folder(teacher, budget)
+    _require_limit(full_benchmark, slo_ms)
     inputs = _inputs(
         teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging
     )
@@ -111,7 +116,7 @@ def build(
         return folder
     _check_structure(site, standing)
     deployables = _ship(run, teacher, site, standing, opset, threads, packaging.static_batch)
-    benchmarks = _benchmark(run, site, standing, bench_seconds, threads)
+    benchmarks = _benchmark(run, site, standing, bench_seconds, threads, full_benchmark, slo_ms)
     run.write(
         "report.json",
         {
@@ -235,9 +240,23 @@ def _ship(
         )
 
 
+def _require_limit(full_benchmark: bool, slo_ms: float | None) -> None:
+    """Raises OptionError before anything is built for a limit that would be refused at the end."""
+    from benchmarks.deep import require_limit
+
+    require_limit(full_benchmark, slo_ms)
+
+
 def _benchmark(
-    run: Run, site: Site, standing: Standing, seconds: float, threads: int
-) -> dict[str, list[dict[str, Any]]]:
+    run: Run,
+    site: Site,
+    standing: Standing,
+    seconds: float,
+    threads: int,
+    full_benchmark: bool,
+    slo_ms: float | None,
+) -> dict[str, Any]:
+    from benchmarks import deep
     from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
     from benchmarks.dispatch import Effort
     from benchmarks.workloads import usual_workloads
@@ -257,10 +276,26 @@ def _benchmark(
             workloads=usual_workloads(threads or torch.get_num_threads()),
             effort=Effort(seconds=seconds, seed=site.seed),
         )
+        further = deep.measure(
+            onnx / "teacher.onnx",
+            onnx / "student.onnx",
+            tuple(site.graph.example_inputs[0].shape[1:]),
+            deep.Settings(
+                threads=threads or torch.get_num_threads(),
+                full=full_benchmark,
+                slo_ms=slo_ms,
+                processes=3 if seconds >= 1 else 1,
+                profile_seconds=min(2.0, seconds),
+                energy_seconds=min(3.0, seconds),
+                seed=site.seed,
+            ),
+            progress=lambda stage: site.listener.note(f"measuring {stage}"),
+        )
     write_samples(found, run.folder / "benchmarks")
     return {
         "benchmarks": [row(one) for one in found.measured],
         "benchmarks_skipped": [skipped_row(one) for one in found.skipped],
+        **further,
     }
 
 

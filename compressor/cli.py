@@ -37,6 +37,7 @@ from compressor.options import (
     FeatureWeight,
     Fold,
     FormName,
+    FullBenchmark,
     FullSchedule,
     Gradient,
     ImageSize,
@@ -65,6 +66,7 @@ from compressor.options import (
     SignKey,
     Similarity,
     Sizes,
+    SloMs,
     SmallestGroup,
     Sparsity,
     StaticBatch,
@@ -150,6 +152,8 @@ def build(
     bench_seconds: Annotated[
         float, typer.Option(help="per benchmark setting; 0: measure nothing")
     ] = 5.0,
+    full_benchmark: FullBenchmark = False,
+    slo_ms: SloMs = None,
     out: Annotated[str | None, typer.Option(help="run folder; runs/TEACHER-OF-SPARSITY")] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="begin anew in a run's folder")
@@ -218,6 +222,8 @@ def build(
             opset=opset,
             packaging=Packaging(static_batch=static_batch, triton=triton, sign_key=sign_key),
             bench_seconds=bench_seconds,
+            full_benchmark=full_benchmark,
+            slo_ms=slo_ms,
             restart=restart,
             command=("compressor", *sys.argv[1:]),
             listener=console,

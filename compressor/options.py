@@ -145,6 +145,16 @@ SignKey = Annotated[
     str | None, typer.Option(help="PEM file of a private key (EC) that signs the folder")
 ]
 Opset = Annotated[int | None, typer.Option(help="of the ONNX files")]
+FullBenchmark = Annotated[
+    bool,
+    typer.Option(
+        "--full-benchmark", help="also throughput by batch and streams, and load: a minute or two"
+    ),
+]
+SloMs = Annotated[
+    float | None,
+    typer.Option("--slo-ms", help="p99 that load must keep, in milliseconds; --full-benchmark"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
 RunFolders = Annotated[list[str], typer.Argument(help="a run folder; several are compared")]

@@ -1,0 +1,259 @@
+"""A runtime's own clock for every kernel: ONNX Runtime's profile, OpenVINO's counters.
+
+In comes a file with its operations and a workload; out come Kernels with the time of each within
+one call.  ONNX Runtime writes its events to a file (whole microseconds), OpenVINO answers after
+each call.  Knows nothing of turns, of teachers and of students.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from scipy import stats
+
+from benchmarks.kernels import NCHWC, Kernel, Node, assign
+from benchmarks.operations import Operation, unique_names
+from benchmarks.workloads import Workload
+from compressor.errors import LoadError, OptionError
+
+TRIMMED = 0.25  # of the times at either end; the mean of the rest is finer than a microsecond
+
+
+class Profiler(Protocol):
+    """A loaded file whose runtime keeps the time of every kernel."""
+
+    def run(self, inputs: np.ndarray) -> None: ...
+
+    def kernels(self, rounds: int) -> tuple[Kernel, ...]:
+        """The kernels with their trimmed mean times over the last ``rounds`` rounds; ends it."""
+        ...
+
+
+def trimmed_mean(times: Sequence[float]) -> float:
+    return float(stats.trim_mean(times, TRIMMED))
+
+
+def counting(times: Sequence[float], rounds: int) -> Sequence[float]:
+    """The second call of every turn; two were made in each."""
+    return times[-2 * rounds :][1::2]
+
+
+def open_profiler(
+    path: Path,
+    operations: tuple[Operation, ...],
+    inputs: np.ndarray,
+    workload: Workload,
+    folder: Path,
+) -> Profiler:
+    """The profiler of a workload's runtime.  Raises OptionError where nobody has written one."""
+    kinds: Mapping[str, Callable[[], Profiler]] = {
+        "onnxruntime": lambda: OnnxRuntimeProfiler(path, operations, workload.threads, folder),
+        "openvino": lambda: OpenVinoProfiler(path, operations, inputs.shape, workload),
+    }
+    if workload.runtime not in kinds or workload.device != "cpu":
+        raise OptionError(
+            f"{workload.runtime} on {workload.device}: kernels are timed in onnxruntime and "
+            "openvino on cpu"
+        )
+    return kinds[workload.runtime]()
+
+
+class OnnxRuntimeProfiler:
+    """A session with profiling on; its optimised graph says which nodes became which kernels."""
+
+    def __init__(
+        self, path: Path, operations: tuple[Operation, ...], threads: int, folder: Path
+    ) -> None:
+        import onnxruntime
+
+        folder.mkdir()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        options.enable_profiling = True
+        options.profile_file_prefix = str(folder / "profile")
+        options.optimized_model_filepath = str(folder / "optimised.onnx")
+        if sum(one.bytes_moved for one in operations) > 1 << 30:  # protobuf ends at 2 GiB
+            for key, value in (("file_name", "weights"), ("min_size_in_bytes", "1024")):
+                options.add_session_config_entry(
+                    f"session.optimized_model_external_initializers_{key}", value
+                )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(with_names(path, folder)), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as problem:  # ONNX Runtime's own tree of errors is not public
+            first = str(problem).splitlines()[0]
+            raise LoadError(f"{path.name}: ONNX Runtime refuses the file: {first}") from problem
+        self._operations = operations
+        optimised = onnx.load(str(folder / "optimised.onnx"), load_external_data=False)
+        self._nodes = tuple(
+            Node(
+                name=one.name,
+                operator=one.op_type,
+                domain=one.domain,
+                inputs=tuple(one.input),
+                outputs=tuple(one.output),
+            )
+            for one in optimised.graph.node
+        )
+        (entry,) = self._session.get_inputs()
+        self._input = entry.name
+
+    def run(self, inputs: np.ndarray) -> None:
+        self._session.run(None, {self._input: inputs})
+
+    def kernels(self, rounds: int) -> tuple[Kernel, ...]:
+        events = json.loads(Path(self._session.end_profiling()).read_bytes())
+        return kernels_of_events(events, self._operations, self._nodes, rounds)
+
+
+def kernels_of_events(
+    events: Sequence[Mapping[str, Any]],
+    operations: Sequence[Operation],
+    nodes: Sequence[Node],
+    rounds: int,
+) -> tuple[Kernel, ...]:
+    """ONNX Runtime's profile as Kernels, in the order in which they run.
+
+    Nodes without a name (bodies of functions written out) are told by their operators' order.
+    Events of nodes inside a loop's or branch's own graph are left out: the loop counts them.
+    """
+    times: dict[str, list[float]] = defaultdict(list)
+    shapes: dict[str, Mapping[str, Any]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            name = event["name"].removesuffix("_kernel_time")
+            times[name].append(event["dur"] / 1e6)
+            shapes[name] = event["args"]
+    known = {node.name for node in nodes}
+    unnamed = {
+        operator: iter(
+            [name for name in times if name not in known and shapes[name]["op_name"] == operator]
+        )
+        for operator in {node.operator for node in nodes}
+    }
+    found = []
+    for node, (covers, converts) in zip(nodes, assign(operations, nodes), strict=True):
+        name = node.name or next(unnamed[node.operator], "")
+        if name not in times:
+            continue  # a constant that is not run
+        found.append(
+            Kernel(
+                name=name,
+                operator=node.operator,
+                implementation=node.implementation,
+                covers=covers,
+                converts=converts,
+                seconds=trimmed_mean(counting(times[name], rounds)),
+                executed_macs=executed_macs(node, shapes[name]),
+            )
+        )
+    return tuple(found)
+
+
+def executed_macs(node: Node, args: Mapping[str, Any]) -> int | None:
+    """What a blocked convolution computes, its padding to whole blocks included."""
+    if node.domain != NCHWC or node.operator != "Conv":
+        return None
+    (_, weight, *_), (result, *_) = (
+        [next(iter(one.values())) for one in args[key]]
+        for key in ("input_type_shape", "output_type_shape")
+    )
+    return math.prod(result) * math.prod(weight[1:])
+
+
+def with_names(path: Path, folder: Path) -> Path:
+    """``path``, or a copy in which every node has a name of its own: events are told by it."""
+    model = onnx.load(str(path), load_external_data=False)
+    names = unique_names(model.graph.node)
+    if all(node.name == name for node, name in zip(model.graph.node, names, strict=True)):
+        return path
+    model = onnx.load(str(path))
+    for node, name in zip(model.graph.node, names, strict=True):
+        node.name = name
+    copy = folder / "named.onnx"
+    onnx.save(model, str(copy), save_as_external_data=path.stat().st_size < 1 << 20)
+    return copy
+
+
+class OpenVinoProfiler:
+    """A compiled model with performance counters; it says itself which nodes it fused."""
+
+    def __init__(
+        self,
+        path: Path,
+        operations: tuple[Operation, ...],
+        shape: tuple[int, ...],
+        workload: Workload,
+    ) -> None:
+        import openvino
+
+        core = openvino.Core()
+        precision = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+        try:
+            model = core.read_model(str(path))
+            model.reshape(list(shape))
+            compiled = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "PERF_COUNT": True,
+                    "NUM_STREAMS": 1,
+                    "INFERENCE_NUM_THREADS": workload.threads,
+                    "INFERENCE_PRECISION_HINT": precision.get(workload.precision, "f32"),
+                },
+            )
+        except RuntimeError as problem:
+            first = str(problem).splitlines()[0]
+            raise LoadError(f"{path.name}: OpenVINO refuses the file: {first}") from problem
+        known = {name: one.name for one in operations for name in (*one.outputs, one.name)}
+        self._covers = {}
+        for one in compiled.get_runtime_model().get_ordered_ops():
+            info = one.get_rt_info()
+            names = info["originalLayersNames"].astype(str) if "originalLayersNames" in info else ""
+            found = [known[name] for name in names.split(",") if name in known]
+            self._covers[one.friendly_name] = tuple(dict.fromkeys(found))
+        self._request = compiled.create_infer_request()
+        self._times: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+
+    def run(self, inputs: np.ndarray) -> None:
+        self._request.infer({0: inputs})
+        for one in self._request.profiling_info:
+            key = (one.node_name, one.node_type, one.exec_type)
+            self._times[key].append(one.real_time.total_seconds())
+
+    def kernels(self, rounds: int) -> tuple[Kernel, ...]:
+        found = [
+            Kernel(
+                name=name,
+                operator=kind,
+                implementation=implementation,
+                covers=self._covers.get(name, ()),
+                converts=kind in ("Reorder", "Convert") and not self._covers.get(name),
+                seconds=trimmed_mean(counting(times, rounds)),
+            )
+            for (name, kind, implementation), times in self._times.items()
+        ]
+        return tuple(_serve_neighbours([one for one in found if one.seconds > 0]))
+
+
+def _serve_neighbours(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """OpenVINO's conversions are called after the node they stand before or behind."""
+    named = sorted((name for one in kernels for name in one.covers), key=len, reverse=True)
+    return [
+        one
+        if one.covers
+        else replace(one, covers=tuple(name for name in named if name in one.name)[:1])
+        for one in kernels
+    ]
