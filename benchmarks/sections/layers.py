@@ -55,11 +55,11 @@ def explained(one: Entry) -> tuple[Block, ...]:
         summary = phrase(
             "Time missing against the MACs, by reason: ",
             show(one.get("missing_ms"), milliseconds),
-            " ms; MACs ",
+            " ms; faster by MACs ",
             show(one.get("macs_speedup"), significant),
-            f"{TIMES} fewer, time ",
+            f"{TIMES}, by the clock ",
             show(one.get("time_speedup"), significant),
-            f"{TIMES} less",
+            TIMES,
         )
         table = Table(columns=("reason", "of a call"), rows=rows)
         blocks += folded(summary, (table,), unless=False)

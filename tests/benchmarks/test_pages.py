@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 
 from benchmarks.lineup import FILE, Contestant, line_up
 from benchmarks.report import RunData, render, render_lineup
@@ -25,6 +26,7 @@ from compressor.types import KeptUnits
 from tests.benchmarks import browser
 from tests.benchmarks.origins import compute, look_up, write
 from tests.benchmarks.reports import full_report, sample_file
+from tests.benchmarks.strictness import mistakes
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +149,43 @@ def case_of(name: str, run: RunData) -> Case:
 def test_every_number_is_that_of_the_files(
     name: str, run: RunData, tab: browser.Page, tmp_path: Path
 ) -> None:
-    case = case_of(name, run)
+    check_numbers(case_of(name, run), tab, tmp_path)
+
+
+def test_every_number_of_a_run_just_built_is_that_of_its_files(
+    tab: browser.Page, tmp_path: Path
+) -> None:
+    """From a network to the page in its folder; accuracy, speed and layers as they were found."""
+    from compressor import building
+    from compressor.loading import load
+    from compressor.types import Budget
+    from tests.test_builds import NETWORK
+
+    (tmp_path / "net.py").write_text(NETWORK)
+    namespace: dict[str, Any] = {}
+    exec(NETWORK, namespace)
+    torch.manual_seed(0)
+    torch.save(namespace["small"]().state_dict(), tmp_path / "small.pt")
+    folder = building.build(
+        load(tmp_path / "small.pt", f"{tmp_path / 'net.py'}:small", image_size=16),
+        data="digits",
+        budget=Budget(sparsity=0.5, multiple_of=1),
+        out=tmp_path / "run",
+        length=None,
+        sample=64,
+        threads=1,
+        bench_seconds=0.5,
+    )
+    names = ("report.json", "plan.json", "analysis.json")
+    files = {name: json.loads((folder / name).read_bytes()) for name in names}
+    assert mistakes(files["report.json"]) == []
+    check_numbers(Case(page=(folder / "report.html").read_text(), files=files), tab, tmp_path)
+    assert tab.complaints() == []
+    assert tab.requests() == [(tmp_path / "page.html").resolve().as_uri()]
+
+
+def check_numbers(case: Case, tab: browser.Page, tmp_path: Path) -> None:
+    """Open the page and look every number of it up."""
     (tmp_path / "page.html").write_text(case.page, encoding="utf-8")
     tab.open(tmp_path / "page.html")
     found = tab.evaluate(COLLECT)
