@@ -31,11 +31,21 @@
     environment   the machine and the packages that the figures belong to
     likeness      whether two sets of figures may be compared
     bench         any files against the first of them: ``compressor bench``
-    verdict       the one line a command prints
+    tables        figures of ``bench`` to a table for the terminal
+    entries       a run's files as values that know where they stand
     formatting    numbers to text
-    tables        figures to a table for the terminal
-    pictures      numbers to inline SVG
+    figures       numbers and texts that say which entry they are
+    wording       small phrases: a workload, an interval, metrics
+    verdict       the one line a command prints, with its doubts
+    blocks        what a page is made of
+    plots         numbers to inline SVG
+    sections      the parts of a page, from a report's entries to blocks
+    raw_samples   the files of raw samples: for pictures, and as CSV
+    lineup        several runs side by side, and what can be said of their differences
     report        a run folder's files to one self-contained page
+    markdown      the same as a few lines for a pull request
+    text_tables   sections as plain lines for a terminal
+    schema        the JSON Schema of report.json
 
 Only ``runtimes`` and ``inputs`` touch torch; ``runtimes``, ``profilers``, ``sessions`` and
 ``throughput`` touch ONNX Runtime or OpenVINO; all only inside functions.

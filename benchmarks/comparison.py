@@ -160,7 +160,7 @@ def row(comparison: Comparison) -> dict[str, Any]:
     """The workload's entry in ``report.json``: the agreed keys, and some more."""
     found, measurement = comparison.summary, comparison.measurement
     return {
-        **asdict(comparison.workload),
+        **comparison.workload.facts,
         "teacher": asdict(found.teacher),
         "student": asdict(found.student),
         "speedup": found.speedup.value,
@@ -196,7 +196,7 @@ def _told(found: Speedup) -> dict[str, Any]:
 
 def skipped_row(skipped: Skipped) -> dict[str, Any]:
     """An entry of ``benchmarks_skipped`` in ``report.json``."""
-    return {**asdict(skipped.workload), "reason": skipped.reason}
+    return {**skipped.workload.facts, "reason": skipped.reason}
 
 
 def write_samples(comparisons: Comparisons, folder: Path) -> tuple[Path, ...]:

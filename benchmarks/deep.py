@@ -111,7 +111,7 @@ def explanations(
             except ValueError as problem:
                 reason = str(problem)
         if reason is not None:
-            told.append({**asdict(workload), "reason": reason})
+            told.append({**workload.facts, "reason": reason})
             continue
         layers.append(reasons.layers_row(found, workload))
         told.append(reasons.explanation_row(found, workload))
@@ -155,7 +155,7 @@ def fresh_processes(
     cold = {name: cold_start.summarize(ran[f"{COLD} {name}"]) for name in files if refusal is None}
     return {
         "cold_start": {
-            **asdict(workload),
+            **workload.facts,
             "warm": {name: cold_start.row(cold_start.summarize(ran[name])) for name in files},
             "cold": {name: cold_start.row(one) for name, one in cold.items()} or None,
             "cold_reason": refusal,
@@ -184,7 +184,7 @@ def _memory_row(
     }
     told = all(one is not None for side in found.values() for one in side.values())
     return {
-        **asdict(workload),
+        **workload.facts,
         **{
             arena: {name: one and asdict(one) for name, one in side.items()} if told else None
             for arena, side in found.items()
@@ -199,11 +199,11 @@ def joules(
     """``energy``: joules of a call by meter, or the reason why there are none."""
     meters, reason = energy.find_meters(workload.device)
     if reason is not None:
-        return {**asdict(workload), "joules": None, "calls": None, "reason": reason}
+        return {**workload.facts, "joules": None, "calls": None, "reason": reason}
     with _calls(pair, input_shape, workload, settings.seed) as calls:
         found = energy.measure(calls, meters, seconds=settings.energy_seconds, seed=settings.seed)
     return {
-        **asdict(workload),
+        **workload.facts,
         "joules": {name: dict(one) for name, one in found.joules.items()},
         "calls": dict(found.calls),
         "reason": found.reason,
@@ -306,7 +306,7 @@ def loads(
             )
             goodput = [load.goodput_row(one) for one in found]
     return {
-        **asdict(workload),
+        **workload.facts,
         "service_ms": {name: 1e3 * value for name, value in alone.items()},
         "trials": [load.trial_row(one) for one in trials],
         "slo_ms": settings.slo_ms,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 UNKNOWN = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -16,6 +17,21 @@ def significant(value: float, digits: int = 3) -> str:
     while abs(value) * 10**places < 10 ** (digits - 1) and places < 9:
         places += 1
     return f"{value:.{places}f}"
+
+
+def rough(value: float) -> str:
+    """Two significant digits where they tell apart: 3.3, 1.05."""
+    return significant(value, 2 if value >= 1.1 else 3)
+
+
+def grouped(value: float | None) -> str:
+    """25557032 -> "25,557,032"."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def whole(value: float | None) -> str:
+    """32 -> "32": a setting, not an amount."""
+    return UNKNOWN if value is None else f"{value}"
 
 
 def count(value: float | None) -> str:
@@ -41,8 +57,22 @@ def share(value: float | None, places: int = 1) -> str:
     return UNKNOWN if value is None else f"{100 * value:.{places}f} %"
 
 
+def fine_share(value: float | None) -> str:
+    """0.69731 -> "69.73 %"."""
+    return share(value, 2)
+
+
+def points(value: float) -> str:
+    """A difference of shares: a loss has a proper minus sign."""
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 def milliseconds(value: float | None) -> str:
     return UNKNOWN if value is None else significant(value)
+
+
+def microseconds(value: float) -> str:
+    return significant(value, 2)
 
 
 def seconds(value: float) -> str:
@@ -82,13 +112,12 @@ def metrics(values: Mapping[str, float] | None) -> str:
 
 def runtime(row: Mapping[str, object]) -> str:
     """Name of a benchmark row's runtime, as people write it."""
-    names = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
-    name = names.get(str(row.get("runtime")), str(row.get("runtime")))
+    name = NAMES.get(str(row.get("runtime")), str(row.get("runtime")))
     return name if row.get("device", "cpu") == "cpu" else f"{name} on {row.get('device')}"
 
 
 def workload(row: Mapping[str, object]) -> str:
-    """ "ONNX Runtime, batch 1"; "ONNX Runtime, int8, batch 1"."""
-    stored = row.get("stored", "fp32")
-    said = "" if stored == "fp32" else f"{stored}, "
-    return f"{runtime(row)}, {said}batch {row.get('batch')}"
+    """ "ONNX Runtime, batch 1"; with the precision where it is not the usual one."""
+    precision = row.get("precision", "float32")
+    said = "" if precision == "float32" else f", {precision}"
+    return f"{runtime(row)}, batch {row.get('batch')}{said}"

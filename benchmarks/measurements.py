@@ -44,7 +44,7 @@ def encode_samples(found: Measurement, workload: Workload, seed: int) -> bytes:
     return msgspec.json.encode(
         {
             "format": FORMAT,
-            "workload": asdict(workload),
+            "workload": workload.facts,
             "seed": seed,
             "rounds": [sitting.rounds for sitting in found.sittings],
             "calls_per_block": [sitting.calls_per_block for sitting in found.sittings],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from benchmarks.attribution import Cause, Explanation, families, own_share
@@ -40,7 +39,7 @@ def _worth_explaining(found: Explanation) -> bool:
 
 
 def _headline(found: Explanation, workload: Workload) -> list[str]:
-    place = f"{runtime(asdict(workload))}, batch {workload.batch}, {workload.threads} thread"
+    place = f"{runtime(workload.facts)}, batch {workload.batch}, {workload.threads} thread"
     place += "" if workload.threads == 1 else "s"
     macs = _times(found.teacher_macs, found.student_macs, "fewer", "more")
     speed = _times(found.teacher_s, found.student_s, "less", "more")
@@ -274,7 +273,7 @@ def _time(seconds: float) -> str:
 def layers_row(found: Explanation, workload: Workload) -> dict[str, Any]:
     """An entry of ``layers``: one workload, its layers in network order."""
     return {
-        **asdict(workload),
+        **workload.facts,
         "rounds": found.rounds,
         "rows": [
             {
@@ -318,7 +317,7 @@ def _part_row(part: Part | None) -> dict[str, Any] | None:
 def explanation_row(found: Explanation, workload: Workload) -> dict[str, Any]:
     """An entry of ``explanation``: one workload, its sentences and the numbers in them."""
     return {
-        **asdict(workload),
+        **workload.facts,
         "sentences": list(describe(found, workload)),
         "macs_speedup": found.teacher_macs / found.student_macs,
         "time_speedup": found.teacher_s / found.student_s,

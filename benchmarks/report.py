@@ -8,23 +8,34 @@ Knows nothing of torch or of how the student was made.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from benchmarks import formatting, pictures
-from benchmarks.measurements import decode_samples
-from benchmarks.sampling import Sample
-from benchmarks.verdict import caveats, headline_row, judge, verdict
-from compressor.types import Analysis, KeptUnits, Plan
-
-DENSE = 70  # more groups than this are drawn as thin bars under headings
+from benchmarks import lineup, raw_samples
+from benchmarks.blocks import Section
+from benchmarks.entries import Entry, entry
+from benchmarks.schema import FORMAT, report_schema
+from benchmarks.sections import (
+    contest,
+    files,
+    footprint,
+    heading,
+    layers,
+    networks,
+    proof,
+    repeating,
+    service,
+    speed,
+    tradeoff,
+    widths,
+)
+from compressor.errors import FolderError
+from compressor.types import Analysis, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +45,14 @@ class RunData:
     report: Mapping[str, Any]
     analysis: Analysis | None
     plan: Plan | None
-    samples: Mapping[str, tuple[Sample, ...]]  # by the row's "samples" key
+    samples: Mapping[str, raw_samples.Document]  # by the row's "samples" key
 
 
 def read(folder: Path) -> RunData:
     """Read a run folder; ``analysis.json``, ``plan.json`` and samples may be absent.
 
-    Raises FileNotFoundError where ``report.json`` is, msgspec.DecodeError where a file is no JSON.
+    Raises FileNotFoundError where ``report.json`` is, msgspec.DecodeError where a file is no JSON,
+    FolderError where the report is of another format or lacks what its format promises.
     """
 
     def decode(name: str, kind: Any) -> Any:
@@ -48,22 +60,63 @@ def read(folder: Path) -> RunData:
         return msgspec.json.decode(path.read_bytes(), type=kind) if path.is_file() else None
 
     report = msgspec.json.decode((folder / "report.json").read_bytes())
-    named = [row.get("samples") for row in report.get("benchmarks") or ()]
-    kept = [name for name in named if name and Path(name).parts[:1] == ("benchmarks",)]
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        raise FolderError(f"{folder}/report.json is not of format {FORMAT}: build anew")
+    absent = [key for key in report_schema()["required"] if key not in report]
+    if absent:
+        raise FolderError(f"{folder}/report.json has no {', '.join(absent)}: build anew")
     return RunData(
         report=report,
         analysis=decode("analysis.json", Analysis),
         plan=decode("plan.json", Plan),
-        samples={
-            name: decode_samples((folder / name).read_bytes())
-            for name in kept
-            if ".." not in Path(name).parts and (folder / name).is_file()
-        },
+        samples=raw_samples.read(folder, report),
     )
+
+
+def open_run(folder: Path) -> RunData:
+    """As `read`.  Raises FolderError where there is no finished run."""
+    try:
+        return read(folder)
+    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+        raise FolderError(f"{folder} holds no finished run; build into it first") from error
 
 
 def render(run: RunData) -> str:
     """The whole page."""
+    report = entry(run.report)
+    found = heading.heading(report)
+    title = report.value["teacher"]["name"]
+    sections = [one for one in sections_of(report, run) if one is not None]
+    return page("report.html.j2", title, sections, heading=found)
+
+
+def render_lineup(document: Mapping[str, Any]) -> str:
+    """The page of a comparison of `benchmarks.lineup`."""
+    title = " and ".join(run["name"] for run in document["runs"])
+    found = Entry(document, lineup.FILE)
+    return page("lineup.html.j2", title, list(contest.contest(found)))
+
+
+def sections_of(report: Entry, run: RunData) -> Iterator[Section | None]:
+    """The page from top to bottom."""
+    yield networks.networks(report, run.plan)
+    yield tradeoff.tradeoff(report)
+    yield networks.stages(report)
+    yield widths.widths(run.plan)
+    yield speed.speed(report, raw_samples.wall_times(run.samples))
+    yield layers.layers(report)
+    yield service.throughput(report)
+    yield service.load(report)
+    yield footprint.footprint(report)
+    yield proof.proof(report)
+    yield proof.frozen(run.analysis)
+    yield files.files(report)
+    yield repeating.notes(report)
+    yield repeating.repeating(report)
+
+
+def page(template: str, title: str, sections: list[Section], **told: Any) -> str:
+    """A template of this package, filled in; what it does not know is an error."""
     environment = Environment(
         loader=PackageLoader("benchmarks"),
         autoescape=True,
@@ -71,167 +124,4 @@ def render(run: RunData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    report = run.report
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        f=formatting,
-        sentence=sentence(report),
-        judgement=judge(report),
-        caveats=caveats(report),
-        headline=headline_row(report),
-        files=teacher_and_student_files(report),
-        plan=run.plan,
-        stages=widths(run.plan.groups) if run.plan else (),
-        dense=run.plan is not None and len(run.plan.groups) > DENSE,
-        forest=forest(report),
-        plots=plots(run),
-        frozen=sorted(run.analysis.frozen, key=lambda one: -one.parameters) if run.analysis else (),
-        analysis=run.analysis,
-        environment=flatten(report.get("environment") or {}),
-        command=command(report),
-        notes=(*(report.get("warnings") or ()), *(report.get("notes") or ())),
-    )
-
-
-def sentence(report: Mapping[str, Any]) -> str:
-    """The verdict as a sentence with proper signs."""
-    line = verdict(report).replace(" -> ", " → ")
-    for word in ("fewer", "faster", "slower"):
-        line = line.replace(f"x {word}", f"{formatting.TIMES} {word}")
-    line = re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", line)
-    return line[:1].upper() + line[1:] + "."
-
-
-def command(report: Mapping[str, Any]) -> str | None:
-    """The command to repeat, one string."""
-    found = report.get("command")
-    return found if found is None or isinstance(found, str) else " ".join(map(str, found))
-
-
-def teacher_and_student_files(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The first float32 file of each, for the size in bytes."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for entry in report.get("deployables") or ():
-        name = entry["file"].rsplit("/", 1)[-1]
-        for subject in ("teacher", "student"):
-            if name.startswith(subject) and entry.get("precision", "fp32") == "fp32":
-                found.setdefault(subject, entry)
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WidthLine:
-    name: str
-    short: str
-    units: int
-    kept: int
-    bar: Markup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WidthStage:
-    """Neighbouring groups under one heading."""
-
-    name: str
-    units: int
-    kept: int
-    lines: tuple[WidthLine, ...]
-
-
-def widths(groups: Sequence[KeptUnits]) -> tuple[WidthStage, ...]:
-    """Groups in network order, under headings by the part of the path they share."""
-    widest = max((group.units for group in groups), default=1)
-    stages: list[tuple[str, list[KeptUnits]]] = []
-    depth = heading_depth([group.name for group in groups])
-    for group in groups:
-        name = ".".join(group.name.split(".")[:depth])
-        if not stages or stages[-1][0] != name:
-            stages.append((name, []))
-        stages[-1][1].append(group)
-    return tuple(
-        WidthStage(
-            name=name,
-            units=sum(group.units for group in members),
-            kept=sum(group.width for group in members),
-            lines=tuple(
-                WidthLine(
-                    name=group.name,
-                    short=shorten(group.name),
-                    units=group.units,
-                    kept=group.width,
-                    bar=pictures.width_bar(group.width, group.units, widest),
-                )
-                for group in members
-            ),
-        )
-        for name, members in stages
-    )
-
-
-def heading_depth(names: Sequence[str], fewest: int = 4) -> int:
-    """How many parts of the paths to share a heading by: the first that gives ``fewest`` parts."""
-    for depth in (1, 2, 3):
-        if len({tuple(name.split(".")[:depth]) for name in names}) >= fewest:
-            return depth
-    return 1
-
-
-def shorten(name: str, most: int = 30) -> str:
-    """The end of a path says more than its beginning."""
-    return name if len(name) <= most else "…" + name[-(most - 1) :]
-
-
-def forest(report: Mapping[str, Any]) -> Markup | None:
-    """The speed-up picture, None where nothing was measured."""
-    lines = [
-        pictures.Speedup(
-            label=formatting.workload(row),
-            value=row["speedup"],
-            interval=row["interval"] and tuple(row["interval"]),
-            band=row.get("twin_interval") and tuple(row["twin_interval"]),
-            verdict=row["verdict"],
-        )
-        for row in report.get("benchmarks") or ()
-        if row.get("speedup")
-    ]
-    return pictures.forest(lines) if lines else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plot:
-    title: str
-    picture: Markup
-    calls: int
-
-
-def plots(run: RunData) -> tuple[Plot, ...]:
-    """One distribution per workload whose samples are at hand."""
-    found = []
-    for row in run.report.get("benchmarks") or ():
-        samples = run.samples.get(row.get("samples", ""), ())
-        times = {
-            subject: [one.wall_ns / 1e6 for one in samples if one.subject == subject]
-            for subject in ("teacher", "student")
-        }
-        if all(times.values()) and min(map(min, times.values())) > 0:
-            found.append(
-                Plot(
-                    title=formatting.workload(row),
-                    picture=pictures.distribution(times["teacher"], times["student"]),
-                    calls=len(times["teacher"]),
-                )
-            )
-    return tuple(found)
-
-
-def flatten(environment: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Names and values for a table; what is empty is left out."""
-    rows = []
-    for name, value in environment.items():
-        if isinstance(value, Mapping):
-            value = ", ".join(f"{key} {one}" for key, one in value.items())
-        elif isinstance(value, list | tuple):
-            value = ", ".join(map(str, value))
-        if value not in ("", None):
-            rows.append((name.replace("_", " "), str(value)))
-    return tuple(rows)
+    return environment.get_template(template).render(title=title, sections=sections, **told)

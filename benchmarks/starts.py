@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def start(
     task = {
         "path": str(path.resolve()),
         "runtime": workload.runtime,
-        "workload": asdict(workload),
+        "workload": workload.facts,
         "input_shape": input_shape,
         "arena": arena,
         "seconds": seconds,

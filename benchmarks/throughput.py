@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -285,7 +285,7 @@ class OpenVinoStreams:
 def row(rate: Rate) -> dict[str, Any]:
     """An entry of ``throughput`` in ``report.json``."""
     return {
-        **asdict(rate.workload),
+        **rate.workload.facts,
         "subject": rate.subject,
         "streams": rate.streams,
         "samples_per_s": rate.samples_per_s,

@@ -1,7 +1,7 @@
-"""A report in one line, with a status and what must be said beside it.
+"""A report in one sentence, with a status and what must be said beside it.
 
-In comes the dictionary of ``report.json``; keys beyond the agreed ones are optional.  Knows nothing
-of pages, files or torch.
+In comes ``report.json``, as a dictionary or an Entry; out come Phrases, which are text or markup.
+Keys beyond the agreed ones are optional.  Knows nothing of pages, files or torch.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.formatting import interval, metric_name, runtime, share, significant, workload
+from benchmarks.entries import Entry, entry
+from benchmarks.figures import Phrase, derive, joined, phrase, plain, show
+from benchmarks.formatting import TIMES, metric_name, rough, runtime, share, significant, whole
+from benchmarks.wording import cited, headline_metric, interval, inverse_interval, workload
 
-Report = Mapping[str, Any]
+Report = Mapping[str, Any] | Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,120 +23,153 @@ class Judgement:
     """VALID: take the figures as they are.  NOISY: with care.  INVALID: do not take them."""
 
     status: Literal["VALID", "NOISY", "INVALID"]
-    reasons: tuple[str, ...]
+    reasons: tuple[Phrase, ...]
 
 
 def verdict(report: Report) -> str:
     """The line a command prints: size, speed, accuracy, proof."""
+    return plain(sentence(report))
+
+
+def sentence(report: Report) -> Phrase:
+    """The same for a page."""
+    report = entry(report)
     parts = (describe_size(report), describe_speed(report), describe_accuracy(report))
-    return ", ".join((*parts, describe_proof(report)))
+    return joined([*parts, describe_proof(report)])
 
 
-def headline_row(report: Report) -> Mapping[str, Any] | None:
+def headline_row(report: Report) -> Entry | None:
     """The benchmark the verdict speaks of: ONNX Runtime at batch 1, else the first measured."""
-    rows = report.get("benchmarks") or ()
-    usual = [row for row in rows if row["runtime"] == "onnxruntime" and row["batch"] == 1]
+    rows = entry(report).get("benchmarks").each()
+    usual = [
+        row for row in rows if row.value["runtime"] == "onnxruntime" and row.value["batch"] == 1
+    ]
     return next(iter([*usual, *rows]), None)
 
 
-def describe_size(report: Report) -> str:
-    if report["budget"]["of"] == "weights":
-        return f"{share(report['budget']['achieved'])} of the weights zero"
-    before, after = report["teacher"]["parameters"], report["student"]["parameters"]
-    if not before or not after or before <= after:
-        return "no fewer parameters"
-    fewer = before / after
-    return f"{significant(fewer, 2 if fewer >= 1.1 else 3)}x fewer parameters"
+def describe_size(report: Report) -> Phrase:
+    report = entry(report)
+    if report.value["budget"]["of"] == "weights":
+        return phrase(show(report.get("budget", "achieved"), share), " of the weights zero")
+    before, after = (report.get(name, "parameters") for name in ("teacher", "student"))
+    if not before.value or not after.value or before.value <= after.value:
+        return phrase("no fewer parameters")
+    return phrase(derive("quotient", before, after, form=rough), f"{TIMES} fewer parameters")
 
 
-def describe_speed(report: Report) -> str:
+def describe_speed(report: Report) -> Phrase:
+    report = entry(report)
     row = headline_row(report)
     if row is None:
-        return "no speed-up claimed" if report.get("proof") is None else "speed not measured"
-    place = f"at batch {row['batch']} in {runtime(row)}"
-    if row["verdict"] == "invalid" or not row.get("interval"):
-        return f"no valid speed {place}"
-    ends = f"(95 % interval {interval(row['interval'])})"
-    if row["verdict"] == "no measurable difference":
-        return f"no measurable difference in speed {place} {ends}"
-    if row["verdict"] == "slower":
-        low, high = row["interval"]
-        return (
-            f"{significant(1 / row['speedup'])}x slower {place} "
-            f"(95 % interval {interval((1 / high, 1 / low))})"
-        )
-    return f"{significant(row['speedup'])}x faster {place} {ends}"
+        proof = report.value.get("proof")
+        return phrase("no speed-up claimed" if proof is None else "speed not measured")
+    place = phrase("at batch ", show(row.get("batch"), whole), f" in {runtime(row.value)}")
+    said, ends, speedup = row.value["verdict"], row.get("interval"), row.get("speedup")
+    if said == "invalid" or not ends.known:
+        return phrase("no valid speed ", place)
+    if said == "slower":
+        slower = derive("inverse", speedup, form=significant)
+        told = inverse_interval(ends)
+        return phrase(slower, f"{TIMES} slower ", place, " (95 % interval ", told, ")")
+    about = phrase(place, " (95 % interval ", interval(ends), ")")
+    if said == "no measurable difference":
+        return phrase("no measurable difference in speed ", about)
+    return phrase(show(speedup, significant), f"{TIMES} faster ", about)
 
 
-def describe_accuracy(report: Report) -> str:
-    before, after = report["teacher"].get("metrics"), report["student"].get("metrics")
-    agreement = report["student"].get("agreement")
-    if not after:
-        if agreement is None:
-            return "accuracy unknown"
-        return f"accuracy unknown (agrees with the teacher on {share(agreement)})"
-    name = "top1" if "top1" in after else next(iter(after))
-    if before and name in before:
-        return f"{metric_name(name)} {share(before[name])} -> {share(after[name])}"
-    return f"{metric_name(name)} {share(after[name])}"
+def describe_accuracy(report: Report) -> Phrase:
+    report = entry(report)
+    before, after = (report.get(name, "metrics") for name in ("teacher", "student"))
+    agreement = report.get("student", "agreement")
+    name = headline_metric(after)
+    if name is None:
+        if not agreement.known:
+            return phrase("accuracy unknown")
+        told = show(agreement, share)
+        return phrase("accuracy unknown (agrees with the teacher on ", told, ")")
+    now = show(after.get(name), share)
+    if before.get(name).known:
+        return phrase(metric_name(name), " ", show(before.get(name), share), " → ", now)
+    return phrase(metric_name(name), " ", now)
 
 
-def describe_proof(report: Report) -> str:
-    proof = report.get("proof")
+def describe_proof(report: Report) -> Phrase:
+    report = entry(report)
+    proof = report.value.get("proof")
     if proof is None:
-        return "no proof (nothing was removed physically)"
-    return "proof passed" if proof["passed"] else "PROOF FAILED"
+        return phrase("no proof (nothing was removed physically)")
+    return phrase("proof passed" if proof["passed"] else "PROOF FAILED")
+
+
+def status_of(row: Entry) -> str:
+    """A benchmark's own word, or what its verdict comes to."""
+    usual = "INVALID" if row.value["verdict"] == "invalid" else "VALID"
+    return str(row.value.get("status") or usual)
 
 
 def judge(report: Report) -> Judgement:
     """Whether the figures can be taken as they are, and why not."""
-    proof, headline = report.get("proof"), headline_row(report)
+    report = entry(report)
+    proof, headline = report.value.get("proof"), headline_row(report)
     reasons = []
     invalid = proof is not None and not proof["passed"]
     if invalid:
-        reasons.append("the proof failed: the student is not the teacher without the removed units")
+        told = "the proof failed: the student is not the teacher without the removed units"
+        reasons.append(phrase(told))
     noisy = False
-    for row in report.get("benchmarks") or ():
-        status = row.get("status", "INVALID" if row["verdict"] == "invalid" else "VALID")
+    for row in report.get("benchmarks").each():
+        status = status_of(row)
         noisy |= status != "VALID"
-        invalid |= status == "INVALID" and row is headline
-        said = row.get("reasons") or ()
+        invalid |= status == "INVALID" and row == headline
         if status != "VALID":
-            reasons.append(f"{workload(row)}: {'; '.join(said) or 'not a valid measurement'}")
+            said = cited(row.get("reasons").each()) or phrase("not a valid measurement")
+            reasons.append(phrase(workload(row), ": ", said))
     return Judgement(
         status="INVALID" if invalid else "NOISY" if noisy else "VALID", reasons=tuple(reasons)
     )
 
 
-def caveats(report: Report) -> tuple[str, ...]:
+def caveats(report: Report) -> tuple[Phrase, ...]:
     """What a reader must know before taking the accuracy for what it seems."""
+    report = entry(report)
     found = []
-    teacher, student = report["teacher"], report["student"]
-    data = report.get("data") or {}
-    if not teacher.get("trained", True):
+    if not report.value["teacher"].get("trained", True):
         found.append(
-            "The dense network was not trained: sizes and speed compare, there is no accuracy of "
-            "its own to compare with."
+            phrase(
+                "The dense network was not trained: sizes and speed compare, there is no accuracy "
+                "of its own to compare with."
+            )
         )
-    if not student.get("metrics"):
-        said = "Accuracy is unknown: no labelled images were given."
-        if student.get("agreement") is not None:
-            said += (
-                f" Only agreement is: on {share(student['agreement'])} of the evaluation inputs, "
-                "student and teacher choose the same class."
+    student = report.get("student")
+    if not student.value.get("metrics"):
+        said = phrase("Accuracy is unknown: no labelled images were given.")
+        if student.get("agreement").known:
+            said = phrase(
+                said,
+                " Only agreement is: on ",
+                show(student.get("agreement"), share),
+                " of the evaluation inputs, student and teacher choose the same class.",
             )
         found.append(said)
-    seen = data.get("seen_test_share") or 0
-    if seen > 0:
+    seen = report.get("data", "seen_test_share")
+    if (seen.value or 0) > 0:
         found.append(
-            f"The student has seen {'all' if seen >= 1 else share(seen)} of the test images while "
-            "it was trained: its accuracy on new images may be lower."
+            phrase(
+                "The student has seen ",
+                "all" if seen.value >= 1 else show(seen, share),
+                " of the test images while it was trained: its accuracy on new images may be "
+                "lower.",
+            )
         )
-    if data.get("train_with_labels") is False and student.get("metrics"):
-        found.append("Training used no labels: the student learned from the teacher's answers.")
-    if report.get("proof") is None:
+    labelled = report.get("data", "train_with_labels")
+    if labelled.value is False and student.value.get("metrics"):
+        told = "Training used no labels: the student learned from the teacher's answers."
+        found.append(phrase(told))
+    if report.value.get("proof") is None:
         found.append(
-            "Weights were zeroed, not removed: the network has its full shapes, there is nothing "
-            "to prove, and no speed-up is claimed."
+            phrase(
+                "Weights were zeroed, not removed: the network has its full shapes, there is "
+                "nothing to prove, and no speed-up is claimed."
+            )
         )
     return tuple(found)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Precisions of files, below float32, as reports name them.
+STORED = {"fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
@@ -18,6 +21,17 @@ class Workload:
     stored: str = "fp32"  # precision of the ONNX file, as ``--precision`` names it
     batch: int = 1
     threads: int = 1
+
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """As files and reports say it: one precision, the file's where it is not float32."""
+        return {
+            "runtime": self.runtime,
+            "device": self.device,
+            "precision": STORED.get(self.stored, self.precision),
+            "batch": self.batch,
+            "threads": self.threads,
+        }
 
     @property
     def name(self) -> str:

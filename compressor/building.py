@@ -347,13 +347,15 @@ def _check_key(packaging: Packaging) -> None:
 
 
 def _close(run: Run, command: Sequence[str], seed: int, packaging: Packaging) -> None:
-    """The page, then what makes a product of the folder, last the manifest and the signature."""
+    """The pages, then what makes a product of the folder, last the manifest and the signature."""
+    from benchmarks import markdown
     from benchmarks.report import read, render
     from compressor.files import write_bytes
     from export.products import finish, product_name
 
     found = read(run.folder)
     write_bytes(run.folder / "report.html", render(found).encode())
+    write_bytes(run.folder / "report.md", markdown.render(found.report).encode())
     finish(
         run.folder,
         product_name(found.report),

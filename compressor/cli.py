@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from compressor.errors import CompressorError, FolderError, LoadError, OptionError
+from compressor.errors import CompressorError, LoadError, OptionError
 from compressor.options import (
     Against,
     AllocationName,
     Arch,
     AsJson,
+    AsMarkdown,
     Batches,
     BenchFiles,
     BenchSeconds,
     CalibrationName,
     CriterionName,
+    CsvFile,
     Data,
     Device,
     DistillFrom,
@@ -51,12 +53,14 @@ from compressor.options import (
     MultipleOf,
     Of,
     Opset,
+    PageFile,
     PrecisionNames,
     Precisions,
     Processes,
     PruningSteps,
     RecipeName,
     RepairImages,
+    RunFolders,
     Runtimes,
     SampleFolder,
     ScheduleName,
@@ -506,25 +510,83 @@ def verify(
 
 
 @app.command()
-def report(folder: Annotated[str, typer.Argument(help="a run folder")]) -> None:
-    """Print the verdict of a finished run and where its page is."""
+def report(
+    folders: RunFolders,
+    html: PageFile = None,
+    csv: CsvFile = None,
+    markdown: AsMarkdown = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the verdict of a finished run; of several, what differs."""
     from compressor.console import Console
 
-    _show_result(Console(), Path(folder))
+    if markdown and as_json:
+        raise OptionError("--markdown and --json: choose one")
+    if len(folders) == 1:
+        _report_one(Path(folders[0]), html, csv, markdown=markdown, as_json=as_json)
+        return
+    if csv is not None:
+        raise OptionError("--csv is for the timed calls of one run: name one folder")
+    from benchmarks import lineup, text_tables
+    from benchmarks import markdown as markdowns
+    from benchmarks.entries import Entry
+    from benchmarks.report import open_run, render_lineup
+    from benchmarks.sections.contest import contest
+
+    names = lineup.names_of([Path(one) for one in folders])
+    runs = [
+        lineup.Contestant(name=name, report=open_run(Path(one)).report)
+        for name, one in zip(names, folders, strict=True)
+    ]
+    document = lineup.line_up(runs)
+    compared = Entry(document, lineup.FILE)
+    if html is not None:
+        _write_text(html, render_lineup(document))
+    if as_json:
+        typer.echo(_json(document))
+    elif markdown:
+        typer.echo(markdowns.render_sections(contest(compared)), nl=False)
+    else:
+        Console().sections([text_tables.lines_of(one) for one in contest(compared)])
+
+
+def _report_one(
+    folder: Path, html: str | None, csv: str | None, *, markdown: bool, as_json: bool
+) -> None:
+    from benchmarks import markdown as markdowns
+    from benchmarks import raw_samples
+    from benchmarks.report import open_run, render
+    from compressor.console import Console
+
+    run = open_run(folder)
+    if html is not None:
+        _write_text(html, render(run))
+    if csv is not None:
+        _write_text(csv, raw_samples.to_csv(run.samples))
+    if as_json:
+        typer.echo(_json(run.report))
+    elif markdown:
+        typer.echo(markdowns.render(run.report), nl=False)
+    else:
+        _show_result(Console(), folder)
+
+
+def _write_text(path: str, text: str) -> None:
+    from compressor.files import write_bytes
+
+    write_bytes(Path(path), text.encode())
 
 
 def _show_result(console: Console, folder: Path) -> None:
-    import msgspec
-
+    from benchmarks.figures import plain
+    from benchmarks.report import open_run
     from benchmarks.verdict import caveats, judge, verdict
 
-    try:
-        found = msgspec.json.decode((folder / "report.json").read_bytes())
-        judgement = judge(found)
-        lines = (*judgement.reasons, *caveats(found), *found.get("warnings", ()))
-        console.result(verdict(found), judgement.status, lines, folder / "report.html")
-    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
-        raise FolderError(f"{folder} holds no finished run; build into it first") from error
+    found = open_run(folder).report
+    judgement = judge(found)
+    lines = (*judgement.reasons, *caveats(found), *found.get("warnings", ()))
+    told = [plain(one) for one in lines]
+    console.result(verdict(found), judgement.status, told, folder / "report.html")
 
 
 def _draw(path: str, graph: Graph, told: Explanation) -> None:

@@ -120,6 +120,11 @@ class Console:
         for warning in plan.warnings:
             self.note(f"warning: {warning}")
 
+    def sections(self, blocks: Sequence[Sequence[str]]) -> None:
+        """Blocks of lines, each under its first."""
+        for block in blocks:
+            self._lines(block)
+
     def _lines(self, block: Sequence[str]) -> None:
         """A block under its first line, which stands out; a blank line before it."""
         if block:

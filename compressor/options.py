@@ -169,6 +169,12 @@ MaxDrop = Annotated[
     typer.Option(help="points that a precision may lose before it is not advised; 1"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="print Markdown")]
+RunFolders = Annotated[list[str], typer.Argument(help="a run folder; several are compared")]
+PageFile = Annotated[str | None, typer.Option("--html", help="also write a page")]
+CsvFile = Annotated[
+    str | None, typer.Option("--csv", help="also write a line for every timed call")
+]
 Everything = Annotated[bool, typer.Option("--all", help="show lists whole")]
 
 

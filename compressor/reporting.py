@@ -18,6 +18,7 @@ from compressor.data import ImageData
 from compressor.execution import Site, Standing
 from compressor.loading import Teacher
 from compressor.recipes import Recipe
+from compressor.samples import digest, evaluation_images
 from compressor.sparsity import density_of
 from compressor.types import Source
 
@@ -114,12 +115,15 @@ def published_command(command: Sequence[str]) -> list[str]:
 
 
 def data_facts(data: ImageData) -> dict[str, Any]:
-    """How many images there were, and how they were used."""
+    """How many images there were, how they were used, and on which accuracy was measured."""
+    evaluated = evaluation_images(data)
     return {
         "name": data.name,
         "train": len(data.train),
         "validation": len(data.validation),
         "test": len(data.test) if data.test is not None else None,
+        "evaluated": len(evaluated),
+        "evaluated_sha256": digest(evaluated),
         "train_with_labels": data.train_with_labels,
         "seen_test_share": data.seen_test_share,
     }

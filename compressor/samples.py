@@ -5,6 +5,8 @@ Comes in: ``ImageData``.  Goes out: batches of it, or one of its sets.  Knows no
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 
 from compressor.data import ImageData, Images, batches
@@ -16,6 +18,16 @@ LARGE_IMAGE = 96  # pixels of a side from which on fewer images are used where f
 def evaluation_images(data: ImageData) -> Images:
     """The test images; without any, the validation images, of which only agreement is told."""
     return data.test if data.test is not None else data.validation
+
+
+def digest(images: Images) -> str:
+    """Hexadecimal sha256 of pixels and labels: equal for the same images in the same order."""
+    found = hashlib.sha256(str(tuple(images.pixels.shape)).encode())
+    for one in images.pixels:  # one at a time: no second copy of them all
+        found.update(one.numpy().tobytes())
+    if images.labels is not None:
+        found.update(images.labels.numpy().tobytes())
+    return found.hexdigest()
 
 
 def is_labelled(data: ImageData) -> bool:

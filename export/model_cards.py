@@ -18,6 +18,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmarks import formatting
+from benchmarks.figures import plain
+from benchmarks.markdown import escaped
 from benchmarks.verdict import caveats, describe_speed, judge, verdict
 from compressor.errors import DefectError
 from compressor.files import write_bytes
@@ -51,14 +53,14 @@ def write_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"text": escape, "code": code_span}
+    environment.filters |= {"text": escaped, "code": code_span}
     built = report.get("budget") is not None
     text = environment.get_template("model_card.md.j2").render(
         name=name,
         report=report,
         built=built,
         verdict=verdict(report) if built else None,
-        speed=describe_speed(report) if built else None,
+        speed=plain(describe_speed(report)) if built else None,
         judgement=judge(report) if built else None,
         caveats=caveats(report) if built else (),
         preprocessing=preprocessing,
@@ -72,17 +74,6 @@ def write_card(
     path = folder / CARD_FILE
     write_bytes(path, text.encode())
     return path
-
-
-def escape(value: object) -> str:
-    """One line of plain text for Markdown: nothing in it is markup, HTML or a new line."""
-    line = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in str(value)))
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    line = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", line.strip())
-    # At a line's start these begin a heading, a list, an underline or front matter.
-    line = re.sub(r"^([-+=#])", r"\\\1", re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line))
-    # What would become a link by itself.
-    return line.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
 
 
 def code_span(value: object) -> str:

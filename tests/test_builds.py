@@ -19,6 +19,7 @@ from compressor.pacing import Epochs
 from compressor.recipes import Recipe
 from compressor.recipes.wishes import Wishes, find_recipe
 from compressor.types import Budget
+from tests.benchmarks.strictness import mistakes
 
 NETWORK = """
 from torch import nn
@@ -138,6 +139,7 @@ def test_a_recipe_builds_and_one_that_was_stopped_after_any_phase_gives_the_same
 ) -> None:
     whole = build(case, work, case.name)
     report = json.loads((whole / "report.json").read_bytes())
+    assert mistakes(report) == []
     phases = case.make().phases
     assert [phase["name"] for phase in report["recipe"]["phases"]] == [p.name for p in phases]
     assert (report["recipe"]["name"], report["recipe"]["form"]) == (case.recipe, case.form)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from compressor import cli
+from tests.benchmarks.reports import small_report
 from tests.benchmarks.small_files import write_linear
+from tests.benchmarks.strictness import mistakes
 
 NETWORK = """
 from torch import nn
@@ -116,10 +119,11 @@ def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path
     for name in (
         "manifest.json", "analysis.json", "plan.json", "proof.json", "student.safetensors",
         "student.pt2", "onnx/student.onnx", "onnx/teacher.onnx", "report.json", "report.html",
-        "benchmarks/onnxruntime-b1.json",
+        "report.md", "benchmarks/onnxruntime-b1.json",
     ):  # fmt: skip
         assert (folder / name).is_file(), name
     report = json.loads((folder / "report.json").read_bytes())
+    assert mistakes(report) == []
     assert report["proof"]["passed"]
     assert report["budget"]["achieved"] == pytest.approx(0.5, abs=0.005)
     assert report["student"]["metrics"]["top1"] == report["stages"][-1]["metrics"]["top1"]
@@ -163,6 +167,8 @@ def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path
     status, _, err = run(*BUILD[:-1], "run", "--seed", "1")
     assert status == 2
     assert "other inputs (seed)" in err
+
+    reports_say_the_same(folder, report, run)
 
     (folder / "report.html").write_text("changed")
     status, out, _ = run("verify", "run")
@@ -210,6 +216,51 @@ def test_a_build_in_every_precision_says_what_each_costs(work: Path, run: Run) -
     assert (work / "delivered/onnx/student-int8.onnx").is_file()
 
 
+def reports_say_the_same(folder: Path, report: dict[str, Any], run: Run) -> None:
+    """What `compressor report` prints and writes of a run, alone and beside itself."""
+    status, out, _ = run("report", "run", "--markdown")
+    assert (status, out) == (0, (folder / "report.md").read_text())
+    assert "| onnx/student.onnx |" in out
+    status, out, _ = run("report", "run", "--json")
+    assert (status, json.loads(out)) == (0, report)
+    assert run("report", "run", "--csv", "calls.csv", "--html", "again.html")[0] == 0
+    calls = (folder.parent / "calls.csv").read_text().splitlines()
+    assert len(calls) == 1 + sum(
+        len(json.loads((folder / row["samples"]).read_bytes())["samples"]["wall_ns"])
+        for row in report["benchmarks"]
+    )
+    page = (folder.parent / "again.html").read_text()
+    assert page == (folder / "report.html").read_text()
+
+    status, out, _ = run("report", "run", "./run", "--html", "both.html")
+    assert status == 0
+    for words in ("students", "+0.0 points", "1.00x", "accuracies are of the same images"):
+        assert words in out
+    assert "comparison.json#/runs/1/difference/value" in (folder.parent / "both.html").read_text()
+    status, out, _ = run("report", "run", "./run", "--json")
+    assert json.loads(out)["runs"][1]["difference"]["value"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("absent",), "absent holds no finished run"),
+        (("finished", "absent"), "absent holds no finished run"),
+        (("finished", "--markdown", "--json"), "choose one"),
+        (("finished", "finished", "--csv", "x.csv"), "--csv is for the timed calls of one run"),
+    ],
+)
+def test_reports_that_cannot_be_given_are_refused(
+    arguments: tuple[str, ...], told: str, work: Path, run: Run
+) -> None:
+    (work / "finished").mkdir(exist_ok=True)
+    (work / "finished/report.json").write_text(json.dumps(small_report()))
+    status, _, err = run("report", *arguments)
+    assert status == 2
+    assert told in err
+    assert len(err.splitlines()) == 1
+
+
 def test_a_build_without_data_synthesises_its_pictures(
     work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +275,7 @@ def test_a_build_without_data_synthesises_its_pictures(
     assert "synthesise pictures" in out
     assert told in out
     report = json.loads((work / "synthesised/report.json").read_bytes())
+    assert mistakes(report) == []
     assert told in report["notes"]
     assert (report["data"]["name"], report["data"]["train"]) == ("synthetic", 512)
     assert report["student"]["metrics"] is None

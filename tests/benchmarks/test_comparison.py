@@ -87,7 +87,7 @@ def test_every_precision_of_the_files_is_compared_with_its_own_kind(
     fp16 = Workload(runtime="onnxruntime", stored="fp16")
     found = compare(both, both, workloads=(int8, fp16), effort=QUICK)
     assert [one.workload.name for one in found.measured] == ["onnxruntime-int8-b1"]
-    assert row(found.measured[0])["stored"] == "int8"
+    assert row(found.measured[0])["precision"] == "int8"
     assert "not at hand as an ONNX file in fp16" in found.skipped[0].reason
 
 

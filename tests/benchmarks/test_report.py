@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks import formatting, pictures
-from benchmarks.report import RunData, read, render, widths
+from benchmarks import formatting
+from benchmarks.report import RunData, open_run, read, render
+from benchmarks.sections.widths import stages
+from compressor.errors import FolderError
 from compressor.types import KeptUnits
 
 PAYLOAD = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -66,7 +67,7 @@ def with_report(run: RunData, **changes: Any) -> RunData:
 
 
 def text(page: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", re.sub(r"<(h|p|d|t|li)", " <\\1", page)))
 
 
 def test_page_tells_everything_with_the_verdict_first(run: RunData) -> None:
@@ -88,7 +89,7 @@ def test_page_tells_everything_with_the_verdict_first(run: RunData) -> None:
         )
     ]
     assert places == sorted(places)
-    assert "stem: 16 units, 8 kept, 8 removed" in page
+    assert "stem: 16 units, 8 kept, 8 removed" in said
     assert "12 places are frozen" in said
     assert Tags(page).stack == []
 
@@ -100,6 +101,28 @@ def test_page_loads_nothing_and_runs_nothing(run: RunData) -> None:
     assert not {name for name in tags.attributes if name.startswith("on")}
     assert not tags.attributes & {"src", "href", "xlink:href", "srcset", "action"}
     assert not re.search(r"https?:|url\(|@import|//", page)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"format": 2}, "not of format 1"), ({"proof": ...}, "has no proof")],
+)
+def test_another_format_is_refused(
+    run: RunData, change: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    report = {**run.report, **change}
+    kept = {key: value for key, value in report.items() if value is not ...}
+    (tmp_path / "report.json").write_bytes(msgspec.json.encode(kept))
+    with pytest.raises(FolderError, match=told):
+        open_run(tmp_path)
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    for content in (None, "not JSON", "[]"):
+        if content is not None:
+            (tmp_path / "report.json").write_text(content)
+        with pytest.raises(FolderError, match=r"no finished run|not of format"):
+            open_run(tmp_path)
 
 
 def test_same_files_give_the_same_page(run: RunData) -> None:
@@ -192,13 +215,13 @@ def test_many_groups_are_drawn_under_headings(run: RunData) -> None:
         KeptUnits(group=n, name=f"block{n // 75}.layer{n}.conv", units=64, kept=((0, 16),))
         for n in range(300)
     )
-    stages = widths(groups)
-    assert [stage.name for stage in stages] == [f"block{n}" for n in range(4)]
-    assert sum(len(stage.lines) for stage in stages) == 300
+    found = stages(groups)
+    assert [name for name, _ in found] == [f"block{n}" for n in range(4)]
+    assert sum(len(members) for _, members in found) == 300
     assert run.plan is not None
     page = render(dataclasses.replace(run, plan=dataclasses.replace(run.plan, groups=groups)))
     assert "widths dense" in page
-    assert "block3.layer299.conv: 64 units, 16 kept, 48 removed" in page
+    assert "block3.layer299.conv: 64 units, 16 kept, 48 removed" in text(page)
 
 
 def test_run_folder_is_read_back(run: RunData, tmp_path: Path) -> None:
@@ -208,51 +231,3 @@ def test_run_folder_is_read_back(run: RunData, tmp_path: Path) -> None:
     found = read(tmp_path)
     assert (found.report, found.analysis, found.plan) == (run.report, run.analysis, run.plan)
     assert found.samples == {}
-
-
-def test_pictures_are_well_formed() -> None:
-    line = pictures.Speedup(
-        label="a & b", value=2.4, interval=(2.3, 2.5), band=(0.9, 1.1), verdict="faster"
-    )
-    for picture in (
-        pictures.forest([line, dataclasses.replace(line, interval=None, band=None)]),
-        pictures.distribution([3.0, 3.1, 3.2] * 20, [1.0, 1.1]),
-        pictures.distribution([2.0], [2.0]),
-        pictures.width_bar(3, 16, 64),
-    ):
-        assert ET.fromstring(str(picture)).tag == "svg"
-
-
-def test_kept_and_removed_widths_are_in_proportion() -> None:
-    before, after = ET.fromstring(str(pictures.width_bar(8, 32, 64)))
-    assert (before.get("width"), after.get("width")) == ("50.0%", "12.5%")
-
-
-@pytest.mark.parametrize(
-    ("shown", "text"),
-    [
-        (formatting.count(25_557_032), "25.6 M"),
-        (formatting.count(853), "853"),
-        (formatting.size(44_720_000), "44.7 MB"),
-        (formatting.share(0.9271), "92.7 %"),
-        (formatting.milliseconds(0.5441), "0.544"),
-        (formatting.milliseconds(1290.4), "1,290"),
-        (formatting.milliseconds(None), formatting.UNKNOWN),
-        (formatting.seconds(75.2), "1 min 15 s"),
-        (formatting.error(3.14e-15), "3.1e-15"),
-        (formatting.error(0.0), "0"),
-        (formatting.error(0.83), "0.83"),
-        (formatting.metrics({"top1": 0.5, "top5": 0.75}), "top-1 50.0 %, top-5 75.0 %"),
-    ],
-)
-def test_numbers_are_written_for_people(shown: str, text: str) -> None:
-    assert shown == text
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(1.0, 1.05), (1614.0, 2910.0), (0.02, 40.0), (3.0, 3.001)]
-)
-def test_axis_numbers_are_round_and_inside(low: float, high: float) -> None:
-    found = pictures.ticks(low, high)
-    assert 1 <= len(found) <= 7
-    assert all(low <= value <= high for value in found)

@@ -16,12 +16,13 @@ import yaml
 from markdown_it import MarkdownIt
 from PIL import Image
 
+from benchmarks.markdown import escaped
 from compressor.data import Images, batches
 from compressor.errors import DefectError
 from compressor.folders import decode
 from compressor.types import Preprocessing
 from export.golden import read_golden, write_golden
-from export.model_cards import code_span, escape, write_card
+from export.model_cards import code_span, write_card
 from export.prediction import predict
 from export.preprocessing import read_preprocessing
 
@@ -173,7 +174,7 @@ def test_no_text_of_the_report_becomes_markup(product: Path, report: dict[str, A
     ],
 )
 def test_escaped_text_reads_as_it_was(raw: str, shown: str) -> None:
-    assert escape(raw) == shown
+    assert escaped(raw) == shown
 
 
 def test_a_code_span_holds_backticks_and_bars() -> None:

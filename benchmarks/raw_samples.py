@@ -1,0 +1,69 @@
+"""The files of raw samples: what a picture needs of them, and one table of them all.
+
+In come the files of ``benchmarks/``, in any of their formats; out come wall times by subject, or
+CSV with a line for each timed call.  Knows nothing of what the numbers say.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+Document = Mapping[str, Any]
+
+SETTING = ("runtime", "device", "precision", "batch", "threads")
+CALL = ("process", "round", "order", "subject", "wall_ns", "cpu_ns")
+FIRST_PROCESS = 0  # files of format 1 are of one process and do not say which
+
+
+def read(folder: Path, report: Mapping[str, Any]) -> dict[str, Document]:
+    """Files that the report's benchmarks name and that are there, all of them inside the folder."""
+    named = [row.get("samples") for row in report.get("benchmarks") or ()]
+    inside = [
+        name
+        for name in named
+        if name and Path(name).parts[:1] == ("benchmarks",) and ".." not in Path(name).parts
+    ]
+    return {
+        name: msgspec.json.decode((folder / name).read_bytes())
+        for name in inside
+        if (folder / name).is_file()
+    }
+
+
+def wall_times(documents: Mapping[str, Document]) -> dict[str, dict[str, list[int]]]:
+    """File -> subject -> nanoseconds of every call."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for name, document in documents.items():
+        times: dict[str, list[int]] = {subject: [] for subject in document["subjects"]}
+        for call in calls(document):
+            times[call["subject"]].append(call["wall_ns"])
+        found[name] = times
+    return found
+
+
+def calls(document: Document) -> Iterator[dict[str, Any]]:
+    """One dictionary for each timed call, with the keys of CALL."""
+    columns, subjects = document["samples"], document["subjects"]
+    count = len(columns["wall_ns"])
+    processes = columns.get("process", [FIRST_PROCESS] * count)
+    names = ("round", "order", "subject", "wall_ns", "cpu_ns")
+    for process, *values in zip(processes, *(columns[name] for name in names), strict=True):
+        call = {"process": process, **dict(zip(names, values, strict=True))}
+        yield {**call, "subject": subjects[call["subject"]]}
+
+
+def to_csv(documents: Mapping[str, Document]) -> str:
+    """A heading, then a line for each timed call: the setting, then the call."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=(*SETTING, *CALL), lineterminator="\n")
+    writer.writeheader()
+    for document in documents.values():
+        setting = {name: document["workload"][name] for name in SETTING}
+        writer.writerows({**setting, **call} for call in calls(document))
+    return stream.getvalue()
