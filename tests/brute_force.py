@@ -11,7 +11,7 @@ nothing of labels, rules or plans.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,14 +43,28 @@ class _ImpossibleError(Exception):
     """Something that must stay would have to go."""
 
 
+def everything(left: Mask) -> Mask:
+    """All elements that must go still: one way for all of them."""
+    return left
+
+
+def one_element(left: Mask) -> Mask:
+    """The first element: two elements may go in two ways, which takes many more branches."""
+    chosen = np.zeros_like(left)
+    chosen[tuple(np.argwhere(left)[0])] = True
+    return chosen
+
+
 @dataclass(slots=True)
 class State:
-    """Node -> for each dimension, which rows are gone."""
+    """Node -> for each dimension, which rows are gone; and how many elements find a way at once."""
 
     gone: dict[str, list[Mask]]
+    choose: Callable[[Mask], Mask] = everything
 
     def copy(self) -> State:
-        return State({n: [g.copy() for g in gone] for n, gone in self.gone.items()})
+        gone = {n: [g.copy() for g in gone] for n, gone in self.gone.items()}
+        return State(gone, self.choose)
 
 
 class Oracle:
@@ -127,23 +141,24 @@ class Oracle:
         return [rows for rows in minimal if self._tried(found[rows])]
 
     def closure(self, rows: frozenset[Row]) -> bool:
-        """Whether exactly these rows can be removed."""
-        state = self._nothing()
+        """Whether exactly these rows can be removed: a branch that takes others is given up."""
+        state = self._nothing(one_element)
         for parameter, dim, place in rows:
             for node in self.nodes:
                 if node.op == "get_attr" and node.target == parameter:
                     state.gone[node.name][dim][place] = True
-        return any(self._rows(s) == rows and self._tried(s) for s in self._closed(state))
+        closed = self._closed(state, within=rows)
+        return any(self._rows(s) == rows and self._tried(s) for s in closed)
 
     def _tried(self, state: State) -> bool:
         return Trial(self.nodes, self._step, state.gone).agree()
 
-    def _nothing(self) -> State:
+    def _nothing(self, choose: Callable[[Mask], Mask] = everything) -> State:
         gone = {}
         for name, value in self.values.items():
             if isinstance(value, Tensor):
                 gone[name] = [np.zeros(size, dtype=np.bool_) for size in value.shape]
-        return State(gone)
+        return State(gone, choose)
 
     def _rows(self, state: State) -> frozenset[Row]:
         return frozenset(
@@ -154,13 +169,15 @@ class Oracle:
             for place in np.flatnonzero(gone)
         )
 
-    def _closed(self, state: State) -> Iterator[State]:
+    def _closed(self, state: State, within: frozenset[Row] | None = None) -> Iterator[State]:
         waiting, tried = [state], 0
         while waiting:
             tried += 1
             if tried > BRANCHES:
                 raise TooManyError
             state = waiting.pop()
+            if within is not None and not self._rows(state) <= within:
+                continue
             try:
                 others = self._settle(state)
             except _ImpossibleError:
@@ -271,6 +288,7 @@ class Oracle:
         if not left.any():
             return None
         others = []
+        left = state.choose(left)
         for dim in range(wanted.ndim):
             if (name, dim) not in self.fixed:
                 other = state.copy()
@@ -310,6 +328,7 @@ class Oracle:
             left = side & ~side.all(axis=1)[:, None] & ~side.all(axis=0)[None, :]
             if not left.any():
                 continue
+            left = state.choose(left)
             for axis in (0, 1):
                 if axis == 1 and side.shape[1] == 1:
                     continue
