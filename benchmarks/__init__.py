@@ -30,6 +30,7 @@
     deep          all of these in a row, as keys of the report
     environment   the machine and the packages that the figures belong to
     likeness      whether two sets of figures may be compared
+    probe         which widths a runtime likes: staircases of a network's layers; a package
     bench         any files against the first of them: ``compressor bench``
     tables        figures of ``bench`` to a table for the terminal
     entries       a run's files as values that know where they stand
@@ -48,5 +49,6 @@
     schema        the JSON Schema of report.json
 
 Only ``runtimes`` and ``inputs`` touch torch; ``runtimes``, ``profilers``, ``sessions`` and
-``throughput`` touch ONNX Runtime or OpenVINO; all only inside functions.
+``throughput`` touch ONNX Runtime or OpenVINO; all only inside functions.  ``probe`` takes a
+captured network.
 """

@@ -41,6 +41,8 @@ Modules, in the order a network passes through them:
     readers        who reads a group's units, and what they read
     elimination    the order in which units go, readers refitted
     criteria       what readers lose
+    staircases     what widths cost on a runtime, and which are worth having
+    operators      the shapes of a network's layers
     costs          what a choice of kept units costs
     ranking        the order in which units go
     widths         how many units each group keeps

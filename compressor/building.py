@@ -10,7 +10,7 @@ look upward, to ``export`` and ``benchmarks``, inside functions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,8 +26,8 @@ from compressor.execution import Site, Standing, follow, require_possible
 from compressor.judging import Judge
 from compressor.loading import Teacher, fresh_start
 from compressor.pacing import Deadline, Epochs
-from compressor.preparing import prepare
-from compressor.processes import is_first, own_device, wait
+from compressor.preparing import Prepared, prepare
+from compressor.processes import is_first, own_device, told_by_first, wait
 from compressor.recipes import Recipe, prune_then_distill
 from compressor.removal import remove
 from compressor.reporting import plain
@@ -58,6 +58,8 @@ def build(
     precisions: Precisions = FP32_ALONE,
     opset: int | None = None,
     packaging: Packaging = USUAL_FILES,
+    target: str | None = None,
+    probe_minutes: float = 2.0,
     bench_seconds: float = 5.0,
     full_benchmark: bool = False,
     slo_ms: float | None = None,
@@ -71,9 +73,10 @@ def build(
     ``data``: an image folder, "digits" or "synthetic" (pictures synthesised from the teacher itself
     where its batch norms allow it, see ``inversion``); ``test``: a folder of its own.  ``length``
     None: no training.  ``sample``: training images that scoring, repair and calibration may see.
-    ``precisions``: of the ONNX files.  ``threads`` 0 leaves torch's own number.  A folder that
-    holds this very run is continued, or returned at once when complete.  Under a launcher of
-    several processes the first one writes.
+    ``precisions``: of the ONNX files.  ``target``: "onnxruntime:int8" and the like, whose widths
+    the plan takes, probed for ``probe_minutes`` first where they are not known; None: multiples.
+    ``threads`` 0 leaves torch's own number.  A folder that holds this very run is continued, or
+    returned at once when complete.  Under a launcher of several processes the first one writes.
 
     ``full_benchmark``: throughput and load too, with ``slo_ms`` the p99 that load must keep.
 
@@ -92,6 +95,7 @@ def build(
             teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging
         ),
         **inputs_of(precisions),
+        "target": target,
     }
     device = own_device(device)
     if not is_first():
@@ -104,13 +108,14 @@ def build(
     prepared = prepare(
         teacher, data, test, sample=sample, seed=seed, device=device, listener=listener, watch=watch
     )
+    aim = for_target(target, budget, prepared, threads, probe_minutes, device, listener, watch)
     site = Site(
         graph=prepared.graph,
         fresh=partial(fresh_start, teacher, prepared.graph, FRESH_SEEDS + seed),
         analysis=prepared.analysis,
         data=prepared.data,
         sample=prepared.sample,
-        budget=budget,
+        budget=aim.budget,
         seed=seed,
         device=device,
         judge=Judge(prepared.graph, prepared.data, device, watch, trained=teacher.source.trained),
@@ -137,6 +142,7 @@ def build(
             "proof": plain(standing.proof),
             "deployables": plain(deployables),
             **benchmarks,
+            "target": aim.facts,
             "data": reporting.data_facts(site.data),
             "environment": reporting.environment(threads),
             "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
@@ -149,6 +155,52 @@ def build(
     forget_standings(folder)
     _close(run, command, seed, packaging)
     return folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """A budget with the widths that a target likes, and what the report says of these."""
+
+    budget: Budget
+    facts: Mapping[str, Any] | None
+
+
+def for_target(
+    target: str | None,
+    budget: Budget,
+    prepared: Prepared,
+    threads: int,
+    minutes: float,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> Aim:
+    """Have the widths of every group measured, or read what was measured before.
+
+    Raises OptionError for a target that is unknown or cannot run here.
+    """
+    if target is None:
+        return Aim(budget=budget, facts=None)
+    from benchmarks.probe.choices import choose_for
+    from benchmarks.probe.targets import parse_target
+    from benchmarks.probe.telling import note
+
+    def found() -> tuple[Budget, dict[str, Any], str]:
+        chosen = choose_for(
+            prepared.graph,
+            prepared.analysis,
+            parse_target(target, threads=threads or torch.get_num_threads()),
+            minutes=minutes,
+            announce=listener.note,
+            progress=listener.working,
+        )
+        return chosen.on(budget), chosen.facts(), note(chosen)
+
+    listener.stage(f"widths for {target}")
+    with watch.timed("probe"):
+        aimed, facts, told = told_by_first(found, device)
+    listener.note(told)
+    return Aim(budget=aimed, facts=facts)
 
 
 def _carried_out(

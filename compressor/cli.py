@@ -56,6 +56,7 @@ from compressor.options import (
     PageFile,
     PrecisionNames,
     Precisions,
+    ProbeMinutes,
     Processes,
     PruningSteps,
     RecipeName,
@@ -75,6 +76,7 @@ from compressor.options import (
     StaticBatch,
     Std,
     StudentStart,
+    TargetName,
     TeacherFile,
     TeacherOrNone,
     TestFolder,
@@ -144,6 +146,8 @@ def build(
     keep_at_least: KeepAtLeast = 0.1,
     smallest_group: SmallestGroup = 8,
     keep_whole: KeepWhole = None,
+    target: TargetName = None,
+    probe_minutes: ProbeMinutes = 2.0,
     precision: PrecisionNames = "fp32",
     calibration: CalibrationName = None,
     max_drop: MaxDrop = None,
@@ -200,6 +204,7 @@ def build(
             if chosen.trained_teacher
             else f"--recipe {recipe} starts from fresh weights: give --arch and leave --teacher out"
         )
+    _check_target(target, probe_minutes)
     lasting = length(minutes, epochs, chosen.full_schedule if full_schedule else None)
     sample = sample_of(repair_images)
     place = device_of(device)
@@ -227,6 +232,8 @@ def build(
             precisions=precisions,
             opset=opset,
             packaging=Packaging(static_batch=static_batch, triton=triton, sign_key=sign_key),
+            target=target,
+            probe_minutes=probe_minutes,
             bench_seconds=bench_seconds,
             full_benchmark=full_benchmark,
             slo_ms=slo_ms,
@@ -301,7 +308,10 @@ def plan(
     keep_at_least: KeepAtLeast = 0.1,
     smallest_group: SmallestGroup = 8,
     keep_whole: KeepWhole = None,
+    target: TargetName = None,
+    probe_minutes: ProbeMinutes = 2.0,
     seed: Seed = 0,
+    threads: Threads = 0,
     everything: Everything = False,
     as_json: AsJson = False,
     fold: Fold = False,
@@ -311,6 +321,7 @@ def plan(
     import msgspec
 
     from compressor import narrowing
+    from compressor.building import for_target
     from compressor.console import Console
     from compressor.execution import first_plan
     from compressor.preparing import prepare
@@ -320,11 +331,16 @@ def plan(
     wishes = Wishes(criterion=criterion, allocation=allocation)
     chosen = find_recipe(recipe, "structured", sparsity, wishes)
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
+    _check_target(target, probe_minutes)
+    set_threads(threads)
     watch = Stopwatch()
     loaded = _load(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
     ready = prepare(
         loaded, data, None, sample=None, seed=seed, device="cpu", listener=Silent(), watch=watch
     )
+    speaker = Silent() if as_json else Console()
+    aim = for_target(target, budget, ready, threads, probe_minutes, "cpu", speaker, watch)
+    budget = aim.budget
     made = first_plan(chosen.phases[0], ready.graph, ready.analysis, budget, ready.sample)
     told = narrowing.narrow(ready.graph, ready.analysis, made)
     if as_json:
@@ -479,6 +495,58 @@ def export(
 
 
 @app.command()
+def probe(
+    teacher: TeacherFile,
+    arch: Arch = None,
+    runtime: Annotated[str, typer.Option(help="onnxruntime, openvino or torch")] = "onnxruntime",
+    precision: Annotated[str, typer.Option(help="fp32, int8 or bf16")] = "fp32",
+    threads: Annotated[int, typer.Option(help="of the runtime")] = 1,
+    batch: Annotated[int, typer.Option(help="images of one call")] = 1,
+    minutes: Annotated[float, typer.Option(help="of measuring")] = 2.0,
+    anew: Annotated[bool, typer.Option("--anew", help="measure again what is known")] = False,
+    image_size: ImageSize = None,
+    everything: Everything = False,
+    as_json: AsJson = False,
+    fold: Fold = False,
+    trust_pickle: TrustPickle = False,
+) -> None:
+    """Measure which widths a runtime likes on this machine, for the layers of a network."""
+    from benchmarks.probe.choices import choose_for
+    from benchmarks.probe.targets import target_of
+    from benchmarks.probe.telling import document, probe_lines
+    from compressor.analysis import analyze as analyse
+    from compressor.console import Console
+    from compressor.loading import capture_teacher
+    from compressor.watching import Silent, Stopwatch
+
+    target = target_of(runtime, precision, threads=threads, batch=batch)
+    if not minutes > 0:
+        raise OptionError(f"--minutes {minutes:g}: give a number above 0")
+    loaded = _load(
+        teacher, arch, "synthetic", None, None, image_size, trust_pickle, Stopwatch(), fold
+    )
+    graph = capture_teacher(loaded)
+    analysis = analyse(graph)
+    console = Console()
+    speaker = Silent() if as_json else console
+    with console.watching():
+        found = choose_for(
+            graph,
+            analysis,
+            target,
+            minutes=minutes,
+            anew=anew,
+            announce=speaker.note,
+            progress=speaker.working,
+        )
+    names = [group.name for group in analysis.groups]
+    if as_json:
+        typer.echo(_json(document(found, names)))
+    else:
+        console.widths(probe_lines(found, names, everything=everything))
+
+
+@app.command()
 def verify(
     folder: Annotated[str, typer.Argument(help="a run folder, or one that export wrote")],
     public_key: Annotated[
@@ -548,6 +616,16 @@ def report(
         typer.echo(markdowns.render_sections(contest(compared)), nl=False)
     else:
         Console().sections([text_tables.lines_of(one) for one in contest(compared)])
+
+
+def _check_target(target: str | None, minutes: float) -> None:
+    """Refused before anything is loaded.  Raises OptionError."""
+    from benchmarks.probe.targets import parse_target
+
+    if target is not None:
+        parse_target(target, threads=1)
+    if not minutes > 0:
+        raise OptionError(f"--probe-minutes {minutes:g}: give a number above 0")
 
 
 def _report_one(

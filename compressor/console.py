@@ -125,6 +125,10 @@ class Console:
         for block in blocks:
             self._lines(block)
 
+    def widths(self, lines: Sequence[str]) -> None:
+        """Which widths a target likes."""
+        self._lines(lines)
+
     def _lines(self, block: Sequence[str]) -> None:
         """A block under its first line, which stands out; a blank line before it."""
         if block:

@@ -44,6 +44,8 @@ def plan_by_density(
     keep_at_least: float = 0.0,
     smallest_group: int = 8,
     keep_whole: tuple[str, ...] = (),
+    preferred: tuple[tuple[int, ...], ...] = (),
+    tolerated: tuple[tuple[int, ...], ...] = (),
 ) -> Plan:
     """The plan whose layers have, as nearly as widths allow, the sparse teacher's non-zeros.
 
@@ -68,6 +70,8 @@ def plan_by_density(
         keep_at_least=keep_at_least,
         smallest_group=smallest_group,
         keep_whole=keep_whole,
+        preferred=preferred,
+        tolerated=tolerated,
     )
     if budget.sparsity <= 0:
         return replace(empty_plan(analysis), criterion=scores.criterion)

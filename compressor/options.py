@@ -52,6 +52,18 @@ TestFolder = Annotated[str | None, typer.Option("--test", help="a folder of test
 Sparsity = Annotated[float, typer.Option(help="share that goes, between 0 and 1")]
 Of = Annotated[str, typer.Option(help="params, macs or channels")]
 MultipleOf = Annotated[int, typer.Option(help="wanted divisor of widths, relaxed where needed")]
+TargetName = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="RUNTIME[:PRECISION]",
+        help="take widths that this runtime likes here, as openvino:int8, in place of multiples; "
+        "measured first where that has not been done",
+    ),
+]
+ProbeMinutes = Annotated[
+    float, typer.Option(help="of measuring for --target, where it has not been done")
+]
 KeepAtLeast = Annotated[float, typer.Option(help="share of every group that stays")]
 SmallestGroup = Annotated[
     int, typer.Option(help="groups of fewer units stay whole (halves of a shuffle, multipliers)")

@@ -219,7 +219,30 @@ def _steps(analysis: Analysis, budget: Budget, gains: Floats) -> Steps:
     floors = np.array([_floor(group.units, budget) for group in analysis.groups], dtype=np.int64)
     asked = np.isin([group.id for group in analysis.groups], _kept_whole(analysis, budget))
     whole = (units < budget.smallest_group) | (gains <= 0) | asked
-    return Steps(units=units, floors=np.where(whole, units, floors))
+    return Steps(
+        units=units,
+        floors=np.where(whole, units, floors),
+        preferred=_checked_widths(analysis, budget.preferred),
+        tolerated=_checked_widths(analysis, budget.tolerated),
+    )
+
+
+def _checked_widths(
+    analysis: Analysis, given: tuple[tuple[int, ...], ...]
+) -> tuple[tuple[int, ...], ...]:
+    """Raises ``BudgetError`` for widths that are not those of this analysis's groups."""
+    if given and len(given) != len(analysis.groups):
+        raise BudgetError(
+            f"widths of {len(given)} groups do not fit a network of {len(analysis.groups)}; probe "
+            "this network"
+        )
+    for widths, group in zip(given, analysis.groups, strict=False):
+        if any(not 1 <= width <= group.units for width in widths):
+            raise BudgetError(
+                f"widths {widths} of group {group.id} ({group.name}) are not all within its "
+                f"{group.units} units; probe this network"
+            )
+    return given
 
 
 def _kept_whole(analysis: Analysis, budget: Budget) -> list[int]:
@@ -295,6 +318,8 @@ def _check_budget(budget: Budget) -> None:
         raise BudgetError(
             f"keep_at_least {budget.keep_at_least} is not a share; 0.1 keeps 10 % of every group"
         )
+    if budget.tolerated and len(budget.tolerated) != len(budget.preferred):
+        raise BudgetError("tolerated widths go with preferred ones, group by group; give both")
     if budget.smallest_group < 1:
         raise BudgetError(
             f"smallest_group {budget.smallest_group} is below 1; 1 lets every group be cut"

@@ -11,16 +11,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.state import PartialState
-from accelerate.utils import gather, reduce
+from accelerate.utils import broadcast_object_list, gather, reduce
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from compressor.errors import SurroundingsError
 from compressor.types import Scores
+
+Told = TypeVar("Told")
 
 
 def process_count() -> int:
@@ -162,6 +164,17 @@ def agree_on(scores: Scores, device: str) -> Scores:
     flat = torch.tensor([value for group in scores.values for value in group], dtype=torch.float64)
     parts = average(flat, device).split(widths)
     return replace(scores, values=tuple(tuple(part.tolist()) for part in parts))
+
+
+def told_by_first(find: Callable[[], Told], device: str) -> Told:
+    """What the first process finds, everywhere; the others do not look."""
+    if process_count() == 1:
+        return find()
+    _join(device)
+    held = [find() if is_first() else None]
+    broadcast_object_list(held, from_process=0)
+    found: Told = held[0]  # type: ignore[assignment]
+    return found
 
 
 def wait(device: str) -> None:

@@ -148,6 +148,9 @@ class Budget:
     ``keep_at_least``: floor of every group, a share of its units (never under one unit).
     ``smallest_group``: groups of fewer units are left alone (factors such as shuffle halves).
     ``keep_whole``: groups that are left alone, by number or name (``*`` and ``?`` as in a shell).
+    ``preferred``: per group in order, the widths wanted in place of multiples, as where a runtime
+    is fast; empty for a group that has none.  ``tolerated``: likewise, narrower ones that may be
+    taken too where the preferred ones do not let enough go.
     """
 
     sparsity: float
@@ -156,6 +159,8 @@ class Budget:
     keep_at_least: float = 0.1
     smallest_group: int = 8
     keep_whole: tuple[str, ...] = ()
+    preferred: tuple[tuple[int, ...], ...] = ()
+    tolerated: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

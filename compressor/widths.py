@@ -3,8 +3,9 @@
 In: an ``Order`` (keys of the units, cost of every choice), the ``Steps`` a width may take, a
 ``Budget``.  Out: ``Met``, widths and what had to give way.  Knows nothing of scores or networks.
 
-Threshold: all units with a lower key go, widths are rounded to the multiple, and the threshold is
-bisected.  Then single steps mend what the rounding left.
+Threshold: all units with a lower key go, widths are rounded to those allowed, and the threshold is
+bisected.  Then single steps mend what the rounding left.  Where that does not meet the budget,
+finer steps mend what is left over, so that most groups keep the width they had.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,18 +56,67 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """Units of every group and the fewest it may keep (all of them where it stays whole)."""
+    """Units of every group and the fewest it may keep (all of them where it stays whole).
+
+    ``preferred``: the widths that a group should take; multiples where there are none.
+    ``tolerated``: more of them, where these do not reach far enough.
+    """
 
     units: Integers
     floors: Integers
+    preferred: tuple[Widths, ...] = ()
+    tolerated: tuple[Widths, ...] = ()
+
+    def wanted(self, multiple_of: int) -> Allowed:
+        """Widths each group should take, ascending, from its floor up, and the whole: those
+        preferred, or multiples."""
+        multiples = self._multiples(multiple_of)
+        return self._allowed(
+            [known or found for known, found in zip(self._known, multiples, strict=True)]
+        )
 
     def allowed(self, multiple_of: int) -> Allowed:
-        """Widths each group may take, ascending: multiples from its floor up, and the whole."""
-        found = []
-        for floor, units in zip(self.floors.tolist(), self.units.tolist(), strict=True):
-            step = divisor(units, multiple_of)
-            found.append(np.append(np.arange(-(-floor // step) * step, units, step), units))
-        return tuple(found)
+        """As ``wanted``; groups with preferred widths may take multiples as well."""
+        multiples = self._multiples(multiple_of)
+        return self._allowed(
+            [(*known, *found) for known, found in zip(self._known, multiples, strict=True)]
+        )
+
+    def deeper(self) -> Steps:
+        """With the tolerated widths among those preferred."""
+        both = zip(self.preferred, self.tolerated, strict=True)
+        return replace(self, preferred=tuple((*wanted, *more) for wanted, more in both))
+
+    @property
+    def _known(self) -> tuple[Widths, ...]:
+        return self.preferred or ((),) * self.units.size
+
+    def _multiples(self, multiple_of: int) -> list[Widths]:
+        steps = [divisor(units, multiple_of) for units in self.units.tolist()]
+        return [
+            tuple(range(step, units, step))
+            for step, units in zip(steps, self.units.tolist(), strict=True)
+        ]
+
+    def _allowed(self, widths: list[Widths]) -> Allowed:
+        return tuple(
+            np.array(
+                sorted({units, *(width for width in some if floor <= width < units)}),
+                dtype=np.int64,
+            )
+            for some, floor, units in zip(
+                widths, self.floors.tolist(), self.units.tolist(), strict=True
+            )
+        )
+
+    def off(self, widths: Widths) -> int:
+        """Groups whose width is not one of those preferred."""
+        return sum(
+            bool(preferred) and width < units and width not in preferred
+            for width, units, preferred in zip(
+                widths, self.units.tolist(), self.preferred, strict=False
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +155,18 @@ def meet(order: Order, steps: Steps, budget: Budget) -> Met:
     """
     target = _Target(order=order, sparsity=budget.sparsity)
     widths: Widths = ()
-    for multiple_of in _relaxed(budget.multiple_of):
-        allowed = steps.allowed(multiple_of)
+    for multiple_of, allowed in _rungs(steps, budget.multiple_of):
         if target.misses(tuple(int(choice[0]) for choice in allowed)):
             continue
-        widths = _mend(target, allowed, _threshold(target, allowed))
+        if widths:  # of a coarser rung, which only just do not do
+            widths = _mend(target, allowed, widths, enough=TOLERANCE)
+        else:
+            widths = _mend(target, allowed, _threshold(target, allowed), enough=CLOSE)
         if target.met(widths):
-            warnings = _relaxations(budget, multiple_of)
+            warnings = _relaxations(budget, steps, multiple_of, widths)
             return Met(widths=widths, multiple_of=multiple_of, warnings=warnings)
     widths = _search_around(target, steps.allowed(1), widths)
-    warnings = _relaxations(budget, 1)
+    warnings = _relaxations(budget, steps, 1, widths)
     if not target.met(widths):
         warnings += (
             f"{_percent(budget)} cannot be met within half a point, single units are too large; "
@@ -139,24 +191,37 @@ class _Target:
         return abs(self.over(widths)) <= TOLERANCE
 
 
-def _relaxed(multiple_of: int) -> Iterator[int]:
+def _rungs(steps: Steps, multiple_of: int) -> Iterator[tuple[int, Allowed]]:
+    """What is asked for first, then ever less of it: a multiple, and the widths to choose from."""
+    if any(steps.preferred):
+        yield multiple_of, steps.wanted(multiple_of)
+    if any(steps.tolerated):
+        steps = steps.deeper()
+        yield multiple_of, steps.wanted(multiple_of)
     while multiple_of > 1:
-        yield multiple_of
+        yield multiple_of, steps.allowed(multiple_of)
         multiple_of //= 2
-    yield 1
+    yield 1, steps.allowed(1)
 
 
 def _percent(budget: Budget) -> str:
     return f"{100 * budget.sparsity:g} % of {budget.of}"
 
 
-def _relaxations(budget: Budget, multiple_of: int) -> tuple[str, ...]:
-    if multiple_of == budget.multiple_of:
-        return ()
-    return (
-        f"widths are multiples of {multiple_of}, not of {budget.multiple_of}: with the latter "
-        f"{_percent(budget)} cannot be met within half a point",
-    )
+def _relaxations(budget: Budget, steps: Steps, multiple_of: int, widths: Widths) -> tuple[str, ...]:
+    """What gave way; where all groups have preferred widths there is no multiple to speak of."""
+    told = []
+    if off := steps.off(widths):
+        told.append(
+            f"{off} of {len(widths)} groups have another width than those preferred: with these "
+            f"alone {_percent(budget)} cannot be met within half a point"
+        )
+    if multiple_of != budget.multiple_of and not (steps.preferred and all(steps.preferred)):
+        told.append(
+            f"widths are multiples of {multiple_of}, not of {budget.multiple_of}: with the latter "
+            f"{_percent(budget)} cannot be met within half a point"
+        )
+    return tuple(told)
 
 
 def _threshold(target: _Target, allowed: Allowed) -> Widths:
@@ -184,22 +249,23 @@ def _nearest(allowed: Integers, width: int) -> int:
     return int(allowed[below if closer_below else above])
 
 
-def _mend(target: _Target, allowed: Allowed, widths: Widths) -> Widths:
+def _mend(target: _Target, allowed: Allowed, widths: Widths, *, enough: float) -> Widths:
     """Give back what the threshold took beyond the target, dearest units first.
 
+    ``enough``: an excess that is left as it is.
     A last step may end below the target, where only that comes within the tolerance.
     """
     over = target.over(widths)
     below: Widths = ()
     moved = True
-    while moved and over > CLOSE:
+    while moved and over > enough:
         moved = False
         for group in _dearest_first(target.order, allowed, widths):
             wider = _step_up(allowed, widths, group)
             over_wider = target.over(wider)
             if over_wider >= 0:
                 widths, over, moved = wider, over_wider, True
-                if over <= CLOSE:
+                if over <= enough:
                     break
             elif not below and -over_wider <= TOLERANCE:
                 below = wider

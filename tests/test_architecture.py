@@ -34,6 +34,7 @@ ROWS = (
         "compressor.planning",
         "compressor.ranking",
         "compressor.widths",
+        "compressor.staircases",
         "compressor.densities",
     ),
     ("compressor",),  # the stages: all that is not named in another row
@@ -72,6 +73,7 @@ TORCH_FREE = (
     "compressor.costs",
     "compressor.ranking",
     "compressor.widths",
+    "compressor.staircases",
     "compressor.planning",
     "compressor.densities",
     "benchmarks.attribution",

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from compressor import building
-from compressor.errors import OptionError
+from compressor.errors import FolderError, OptionError
 from compressor.loading import Teacher, load, untrained
 from compressor.pacing import Epochs
 from compressor.recipes import Recipe
@@ -174,6 +174,39 @@ def test_a_recipe_builds_and_one_that_was_stopped_after_any_phase_gives_the_same
         again = load_file(build(case, work, folder) / "student.safetensors")
         assert all(torch.equal(value, again[name]) for name, value in student.items())
         assert not list((work / folder).glob("standing-*"))
+
+
+@pytest.mark.slow
+def test_a_student_planned_for_a_target_says_so(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESSOR_CACHE", str(work / "cache"))
+    case = Case(PTD, "structured", Wishes(criterion="magnitude", allocation="uniform"))
+
+    def build_for(target: str | None) -> Path:
+        return building.build(
+            teacher_of(case, work),
+            data="digits",
+            recipe=case.make(),
+            budget=Budget(sparsity=0.4),
+            out=work / "targeted",
+            length=None,
+            sample=64,
+            threads=1,
+            target=target,
+            probe_minutes=0.05,
+            bench_seconds=0,
+        )
+
+    folder = build_for("onnxruntime:int8")
+    report = json.loads((folder / "report.json").read_bytes())
+    plan = json.loads((folder / "plan.json").read_bytes())
+    assert report["target"]["name"] == "onnxruntime:int8"
+    assert report["target"]["environment"]["threads"] == 1
+    assert len(plan["budget"]["preferred"]) == len(plan["groups"]) == report["target"]["groups"]
+    assert build_for("onnxruntime:int8") == folder
+    with pytest.raises(FolderError, match="target"):
+        build_for(None)
 
 
 @pytest.mark.parametrize(

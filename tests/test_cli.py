@@ -370,6 +370,50 @@ def test_plan_shows_widths_and_costs_before_and_after(run: Run) -> None:
     )
 
 
+def test_probe_measures_once_and_plan_takes_the_widths(
+    work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESSOR_CACHE", str(work / "cache"))
+    small = (*TEACHER, "--image-size", "32")
+    quick = ("--target", "onnxruntime", "--probe-minutes", "0.02", "--threads", "1")
+    status, out, err = run("probe", *small, "--minutes", "0.05")
+    assert (status, err) == (0, "")
+    assert "measuring which widths onnxruntime:fp32 likes" in out
+    assert "Widths worth having on onnxruntime:fp32, 1 thread, batch 1" in out
+    assert max(map(len, out.splitlines()[1:])) <= 80
+    status, out, err = run("probe", *small, "--json", "--minutes", "0.05")
+    assert (status, err) == (0, "")
+    widths = {entry["name"]: entry["worth"] for entry in json.loads(out)["groups"]}
+    status, out, err = run(
+        "plan", *small, "--data", "digits", "--sparsity", "0.5", *quick, "--json"
+    )
+    assert (status, err) == (0, "")
+    made = json.loads(out)
+    assert made["budget"]["preferred"] == [widths[group["name"]] for group in made["groups"]]
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "said"),
+    [
+        ("probe", ("--runtime", "tvm"), "--runtime tvm: not one of onnxruntime, openvino, torch"),
+        ("probe", ("--precision", "bf16"), "onnxruntime is not measured in bf16"),
+        ("probe", ("--minutes", "0"), "--minutes 0: give a number above 0"),
+        ("probe", ("--threads", "0"), "both must be 1 or more"),
+        ("plan", ("--sparsity", "0.5", "--target", "tvm"), "--target tvm: not one of"),
+        ("plan", ("--sparsity", "0.5", "--target", "torch:int8"), "torch is not measured in int8"),
+        ("plan", ("--sparsity", "0.5", "--probe-minutes", "0"), "give a number above 0"),
+        ("build", ("--sparsity", "0.5", "--target", "openvino:int4"), "not measured in int4"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused_in_one_line(
+    command: str, options: tuple[str, ...], said: str, run: Run
+) -> None:
+    status, _, err = run(command, *TEACHER, *options)
+    assert status == 2
+    assert said in err
+    assert err.count("\n") == 1
+
+
 def test_plan_is_a_dry_run(work: Path, run: Run) -> None:
     before = sorted(work.iterdir())
     status, out, _ = run("plan", *TEACHER, "--data", "digits", "--sparsity", "0.5")

@@ -304,6 +304,93 @@ def test_multiple_is_relaxed_only_where_needed_and_that_is_said() -> None:
     assert (met.multiple_of, met.warnings) != (relaxed.multiple_of, relaxed.warnings)
 
 
+def preferred(analysis: Analysis, step: int, shift: int = 0) -> tuple[tuple[int, ...], ...]:
+    """Multiples of ``step`` in every group, shifted, as a runtime of strange taste would have."""
+    return tuple(
+        tuple(width + shift for width in range(step, group.units - shift, step))
+        for group in analysis.groups
+    )
+
+
+@over_planners
+@over_structures
+@pytest.mark.parametrize(("step", "shift"), [(16, 0), (8, 1), (4, 3)])
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.7])
+def test_preferred_widths_are_taken_and_the_budget_is_met(
+    structure: Callable[[], Analysis],
+    planner: Callable[[Analysis, Scores, Budget], Plan],
+    step: int,
+    shift: int,
+    sparsity: float,
+) -> None:
+    analysis = structure()
+    liked = preferred(analysis, step, shift)
+    made = planner(analysis, scored(analysis), Budget(sparsity=sparsity, preferred=liked))
+    assert abs(made.achieved - sparsity) <= 0.005
+    off = sum(
+        bool(widths) and group.width < group.units and group.width not in widths
+        for group, widths in zip(made.groups, liked, strict=True)
+    )
+    assert bool(off) == any("preferred" in warning for warning in made.warnings)
+    assert not off or f"{off} of {len(liked)} groups" in made.warnings[0]
+    for group, widths in zip(made.groups, liked, strict=True):
+        if not widths and group.width < group.units:  # multiples, as without preferences
+            assert group.width % divisor(group.units, made.multiple_of) == 0
+
+
+def test_preferences_give_way_in_as_few_groups_as_will_do() -> None:
+    axes = tuple(axis(((1 + 64 * place, 1, 64),)) for place in range(8))
+    analysis = analysis_of((64,) * 8, axes, tuple((1, (place,), 1) for place in range(8)))
+    liked = ((16, 32, 48),) * 8
+    met = plan(analysis, scored(analysis), Budget(sparsity=0.5, preferred=liked))
+    assert met.warnings == ()
+    assert all(width % 16 == 0 for width in widths(met))
+    between = plan(analysis, scored(analysis), Budget(sparsity=0.515, preferred=liked))
+    assert sum(width % 16 != 0 for width in widths(between)) == 1
+    assert "1 of 8 groups have another width than those preferred" in between.warnings[0]
+
+
+def test_narrower_widths_are_tolerated_only_where_the_preferred_ones_do_not_reach() -> None:
+    axes = tuple(axis(((1 + 64 * place, 1, 64),)) for place in range(4))
+    analysis = analysis_of((64,) * 4, axes, tuple((1, (place,), 1) for place in range(4)))
+    liked, tolerated = ((48,), (32, 48), (), (16, 32, 48)), ((16,), (), (), ())
+    asked = Budget(sparsity=0.25, preferred=liked, tolerated=tolerated)
+    near = plan_uniform(analysis, scored(analysis), asked)
+    assert widths(near)[0] in (48, 64)
+    far = plan_uniform(analysis, scored(analysis), replace(asked, sparsity=0.625))
+    assert widths(far)[0] == 16
+    assert all(
+        width in (*some, *more, 64)
+        for width, some, more in zip(widths(far), liked, tolerated, strict=True)
+        if some
+    )
+
+
+def test_floors_and_kept_groups_hold_with_preferences_too() -> None:
+    analysis = chain()
+    liked = preferred(analysis, 16)
+    whole = analysis.groups[0].name
+    budget = Budget(sparsity=0.3, keep_at_least=0.4, keep_whole=(whole,), preferred=liked)
+    made = plan(analysis, scored(analysis), budget)
+    assert made.groups[0].width == made.groups[0].units
+    assert all(group.width >= 0.4 * group.units for group in made.groups)
+
+
+@pytest.mark.parametrize(
+    ("liked", "said"),
+    [
+        (((8,),), "widths of 1 groups do not fit"),
+        (((8,), (8,), (4096,)), "not all within its 128 units"),
+    ],
+)
+def test_preferences_of_another_network_are_refused(
+    liked: tuple[tuple[int, ...], ...], said: str
+) -> None:
+    analysis = chain()
+    with pytest.raises(BudgetError, match=said):
+        plan(analysis, scored(analysis), Budget(sparsity=0.5, preferred=liked))
+
+
 def test_group_that_is_no_multiple_may_stay_whole() -> None:
     axes = (axis(((1, 1, 12),)), axis(((13, 1, 2048),)))
     analysis = analysis_of((12, 2048), axes, ((1, (0,), 1), (1, (1,), 1)))

@@ -74,7 +74,7 @@ def cut(
                 if importance == "taylor" and steps % GRADIENTS_EVERY == 0:
                     accumulate_gradients(pruned, batches)
                 for group in pruner.step(interactive=True):
-                    widths.take(_outputs(pruner, group, names))
+                    widths.take(lost_outputs(pruner, group, names))
                     group.prune()
             steps, gone = steps + 1, widths.gone
             if gone >= budget.sparsity - (gone - before) / 2:  # the next step leads further away
@@ -141,7 +141,7 @@ def _measure(costs: Costs, of: Literal["params", "macs", "channels"]) -> int:
     return {"params": costs.params, "macs": costs.macs, "channels": costs.channels}[of]
 
 
-def _outputs(pruner: Any, group: Any, names: dict[nn.Module, str]) -> dict[str, set[int]]:
+def lost_outputs(pruner: Any, group: Any, names: dict[nn.Module, str]) -> dict[str, set[int]]:
     """Outputs of convolutions and linear layers that go with a group of torch-pruning's."""
     found: dict[str, set[int]] = {}
     for dependency, places in group:

@@ -140,6 +140,8 @@ def read_widths(phase: ReadWidths, standing: Standing, site: Site, length: Lengt
             keep_at_least=budget.keep_at_least,
             smallest_group=budget.smallest_group,
             keep_whole=budget.keep_whole,
+            preferred=budget.preferred,
+            tolerated=budget.tolerated,
         )
     return cut(standing, site, standing.pruned, made)
 
