@@ -7,6 +7,7 @@ bytes for equal input.  Knows nothing of what the numbers are; ``parity`` runs t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,16 +119,20 @@ def _convert(program: ExportedProgram, name: str, opset: int | None) -> ir.Model
     inputs = program.graph_signature.user_inputs
     outputs = program.graph_signature.user_outputs
     try:
-        converted = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=opset,
-            input_names=["input"] if len(inputs) == 1 else [str(one) for one in inputs],
-            output_names=_output_names(program, len(outputs)),
-            # It names the size, which the inputs share.
-            dynamic_shapes=({0: "batch"}, *({} for _ in inputs[1:])),
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            # Recurrent layers become a loop of torch's own, whose tracing warns of torch's own ways.
+            warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)
+            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor", UserWarning)
+            converted = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=opset,
+                input_names=["input"] if len(inputs) == 1 else [str(one) for one in inputs],
+                output_names=_output_names(program, len(outputs)),
+                # It names the size, which the inputs share.
+                dynamic_shapes=({0: "batch"}, *({} for _ in inputs[1:])),
+                verbose=False,
+            )
     except torch.onnx.errors.OnnxExporterError as error:
         first: BaseException = error
         while first.__cause__ is not None:

@@ -183,7 +183,7 @@ def padded(b: _Builder, x: fx.Node) -> fx.Node:
 
 
 def sliced(b: _Builder, x: fx.Node) -> fx.Node:
-    start = int(b.draw.integers(0, channels(x) - 1))
+    start = int(b.draw.integers(0, max(channels(x) - 1, 1)))
     end = int(b.draw.integers(start + 1, channels(x) + 1))
     return b.call(aten.slice.Tensor, x, 1, start, end)
 

@@ -57,6 +57,10 @@ SLOW = (
     "transformers:T5EncoderModel",  # shared position biases
 )
 
+# Weights between places of the picture stay, as the places do; so do weights that are standardised
+# at every call, over what would go.
+PRUNABLE = {"timm:gmlp_ti16_224": 0.8, "timm:eca_nfnet_l0": 0.86}
+
 
 @pytest.mark.parametrize(
     "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
@@ -69,7 +73,7 @@ def test_a_real_network_is_cut_by_half_and_proved(name: str) -> None:
         warnings.simplefilter("ignore")  # of the libraries, in their own code
         graph = capture(build(row), given.args, given.kwargs, architecture=name)
     analysis = analyze(graph)
-    assert analysis.prunable_parameters > 0.9
+    assert analysis.prunable_parameters > PRUNABLE.get(name, 0.9)
     chosen, asked = half_plan(analysis, score(graph, analysis))
     assert asked == "half"
     assert chosen.achieved == pytest.approx(0.5, abs=0.02)
