@@ -120,7 +120,7 @@ def _convert(program: ExportedProgram, name: str, opset: int | None) -> ir.Model
     outputs = program.graph_signature.user_outputs
     try:
         with warnings.catch_warnings():
-            # Recurrent layers become a loop of torch's own, whose tracing warns of torch's own ways.
+            # Recurrent layers become a loop of torch's own, whose tracing warns of its own ways.
             warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)
             warnings.filterwarnings("ignore", "The .grad attribute of a Tensor", UserWarning)
             converted = torch.onnx.export(

@@ -62,6 +62,11 @@ class State:
     gone: dict[str, list[Mask]]
     choose: Callable[[Mask], Mask] = everything
 
+    @property
+    def key(self) -> bytes:
+        """Equal for equal states: two orders of choices may meet."""
+        return b"".join(rows.tobytes() for gone in self.gone.values() for rows in gone)
+
     def copy(self) -> State:
         gone = {n: [g.copy() for g in gone] for n, gone in self.gone.items()}
         return State(gone, self.choose)
@@ -171,13 +176,17 @@ class Oracle:
 
     def _closed(self, state: State, within: frozenset[Row] | None = None) -> Iterator[State]:
         waiting, tried = [state], 0
+        seen: set[bytes] = set()
         while waiting:
             tried += 1
-            if tried > BRANCHES:
+            if tried > (BRANCHES if within is None else 10 * BRANCHES):
                 raise TooManyError
             state = waiting.pop()
             if within is not None and not self._rows(state) <= within:
                 continue
+            if state.key in seen:
+                continue
+            seen.add(state.key)
             try:
                 others = self._settle(state)
             except _ImpossibleError:

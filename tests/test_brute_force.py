@@ -35,7 +35,7 @@ IMPRECISE = {
     19: "every part of a split holds both of two units, and the rule keeps one row of each part",
     35: REFACTORED,
 }
-MISSED = 0.02  # of all rows that could go, at most, over many networks
+MISSED = 0.032  # of all rows that could go, over many networks: 3.0 %, nearly all REFACTORED
 
 
 @dataclass(frozen=True, slots=True)

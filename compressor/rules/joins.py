@@ -89,7 +89,8 @@ def pad(call: Call) -> Dims:
                 continue
             raise UnsupportedCallError("padding of removable units other than by a constant")
         parts = call.units.fresh(before), call.units.fresh(after)
-        dims[dim] = stack_rows([(before, parts[0]), (len(labels), labels), (after, parts[1])])
+        inner = call.cut_out(labels)  # else the constant alone might be kept
+        dims[dim] = stack_rows([(before, parts[0]), (len(labels), inner), (after, parts[1])])
         rewrites[2 * place], rewrites[2 * place + 1] = kept(parts[0]), kept(parts[1])
     if any(rewrites):
         call.rewrite("pad", tuple(rewrites))
