@@ -91,6 +91,7 @@ def bench(
     names = [path.name for path in files]
     if len(set(names)) < len(names):
         names = [str(path) for path in files]
+    stems = sample_stems(files)
     models = [Model.of_file(path) for path in files]
     others = list(range(1, len(files))) or [0]
     before = describe()
@@ -105,7 +106,7 @@ def bench(
             progress=progress,
         )
         for one in found.measured:
-            place = _keep(one, samples, Path(names[other]).stem) if samples is not None else None
+            place = _keep(one, samples, stems[other]) if samples is not None else None
             rows.append({"file": names[other], **row(one), "samples": place})
         skipped += [{"file": names[other], **skipped_row(one)} for one in found.skipped]
     if not rows:
@@ -130,6 +131,14 @@ def bench(
         "skipped": skipped,
         "environment": {**before, "load_average_after": describe()["load_average"]},
     }
+
+
+def sample_stems(files: Sequence[Path]) -> tuple[str, ...]:
+    """How files of samples begin: as the measured files do, numbered where that is not enough."""
+    stems = [path.stem for path in files]
+    if len(set(stems)) == len(stems):
+        return tuple(stems)
+    return tuple(f"{place}-{stem}" for place, stem in enumerate(stems))
 
 
 def _keep(one: Comparison, folder: Path, stem: str) -> str:

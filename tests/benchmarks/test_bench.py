@@ -67,6 +67,18 @@ def test_table_shows_both_files_the_verdict_and_the_skipped_runtime(found: dict[
     assert "TensorRT on cuda: skipped" in text
 
 
+def test_samples_of_files_of_one_name_lie_apart(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "net.onnx" for folder in ("a", "b", "c")]
+    for path in files:
+        path.parent.mkdir()
+        write_linear(path, 8)
+    workloads = workloads_of(("onnxruntime",), (1,), (1,), ("fp32",))
+    document = bench(files, workloads, effort=EFFORT, samples=tmp_path / "samples")
+    kept = {path.name for path in (tmp_path / "samples").iterdir()}
+    assert kept == {row["samples"] for row in document["rows"]}
+    assert len(kept) == 2
+
+
 def test_one_file_is_compared_with_itself(tmp_path: Path) -> None:
     workloads = workloads_of(("onnxruntime",), (2,), (1,), ("fp32",))
     document = bench([write_linear(tmp_path / "only.onnx", 8)], workloads, effort=EFFORT)
