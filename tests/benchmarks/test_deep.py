@@ -53,6 +53,19 @@ def test_runtime_that_is_absent_is_an_entry_with_a_reason(
     assert "not installed" in found["explanation"][0]["reason"]
 
 
+def test_file_that_a_runtime_refuses_is_an_entry_with_a_reason(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "student.onnx"
+    broken.write_bytes(b"no network")
+    found = deep.explanations((pair[0], broken), (3, 8, 8), QUICK)
+    assert found["layers"] == []
+    assert [one["runtime"] for one in found["explanation"]] == ["onnxruntime", "openvino"]
+    for one in found["explanation"]:
+        assert "student.onnx" in one["reason"] or "not installed" in one["reason"]
+        assert str(tmp_path) not in one["reason"]
+
+
 def test_limit_without_load_or_below_zero_is_refused() -> None:
     with pytest.raises(OptionError, match="does nothing without --full-benchmark"):
         deep.Settings(threads=1, slo_ms=5.0)
