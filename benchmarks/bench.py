@@ -154,9 +154,22 @@ def read_document(path: Path) -> Document:
         found = msgspec.json.decode(path.read_bytes())
         if found["format"] != FORMAT or not isinstance(found["rows"], list):
             raise ValueError("another format")
+        absent = {"environment", "files", "reference"} - found.keys()
+        if absent:
+            raise ValueError(f"no {', '.join(sorted(absent))}")
         return dict(found)
     except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise LoadError(f"{path}: no results of compressor bench ({error})") from error
+
+
+def read_earlier(path: Path) -> Document:
+    """As ``read_document``, before anything is measured to be compared with it.
+
+    Raises OptionError where it was measured in an environment unlike this one.
+    """
+    found = read_document(path)
+    require_like(describe(), found["environment"], ("this machine", str(path)))
+    return found
 
 
 def against(now: Document, before: Document, name: str) -> Document:

@@ -427,7 +427,7 @@ def bench(
     for target in (json, samples):
         if target is not None:
             check_writable(Path(target))
-    before = None if against is None else benches.read_document(Path(against))
+    before = None if against is None else benches.read_earlier(Path(against))
     named = benches.runtimes_for(paths) if runtimes is None else words(runtimes)
     counts = (whole_numbers("--batch", batch), whole_numbers("--threads", threads))
     console = Console()

@@ -14,6 +14,7 @@ from benchmarks.bench import (
     against,
     bench,
     read_document,
+    read_earlier,
     runtimes_for,
     workloads_of,
 )
@@ -114,6 +115,17 @@ def test_what_is_no_result_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(content)
     with pytest.raises(LoadError, match="no results of compressor bench"):
         read_document(tmp_path / "old.json")
+
+
+def test_results_of_an_unlike_environment_are_refused_before_measuring(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(found))
+    assert read_earlier(path) == found
+    path.write_text(json.dumps(found | {"environment": found["environment"] | {"cpu": "another"}}))
+    with pytest.raises(OptionError, match="unlike environments"):
+        read_earlier(path)
 
 
 def test_workloads_are_all_combinations_and_names_are_checked() -> None:
