@@ -91,6 +91,7 @@ def bench(
     names = [path.name for path in files]
     if len(set(names)) < len(names):
         names = [str(path) for path in files]
+    stems = sample_stems(files)
     models = [Model.of_file(path) for path in files]
     others = list(range(1, len(files))) or [0]
     before = describe()
@@ -105,7 +106,7 @@ def bench(
             progress=progress,
         )
         for one in found.measured:
-            place = _keep(one, samples, Path(names[other]).stem) if samples is not None else None
+            place = _keep(one, samples, stems[other]) if samples is not None else None
             rows.append({"file": names[other], **row(one), "samples": place})
         skipped += [{"file": names[other], **skipped_row(one)} for one in found.skipped]
     if not rows:
@@ -132,6 +133,14 @@ def bench(
     }
 
 
+def sample_stems(files: Sequence[Path]) -> tuple[str, ...]:
+    """How files of samples begin: as the measured files do, numbered where that is not enough."""
+    stems = [path.stem for path in files]
+    if len(set(stems)) == len(stems):
+        return tuple(stems)
+    return tuple(f"{place}-{stem}" for place, stem in enumerate(stems))
+
+
 def _keep(one: Comparison, folder: Path, stem: str) -> str:
     """Write one comparison's samples; returns the file's name."""
     name = f"{stem}-{one.workload.name}-t{one.workload.threads}.json"
@@ -145,9 +154,22 @@ def read_document(path: Path) -> Document:
         found = msgspec.json.decode(path.read_bytes())
         if found["format"] != FORMAT or not isinstance(found["rows"], list):
             raise ValueError("another format")
+        absent = {"environment", "files", "reference"} - found.keys()
+        if absent:
+            raise ValueError(f"no {', '.join(sorted(absent))}")
         return dict(found)
     except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise LoadError(f"{path}: no results of compressor bench ({error})") from error
+
+
+def read_earlier(path: Path) -> Document:
+    """As ``read_document``, before anything is measured to be compared with it.
+
+    Raises OptionError where it was measured in an environment unlike this one.
+    """
+    found = read_document(path)
+    require_like(describe(), found["environment"], ("this machine", str(path)))
+    return found
 
 
 def against(now: Document, before: Document, name: str) -> Document:

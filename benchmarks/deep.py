@@ -7,7 +7,7 @@ In come two files, a workload and how much time there is; out comes a dictionary
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from benchmarks import attribution, cold_start, energy, load, memory, reasons, s
 from benchmarks.profiles import profile
 from benchmarks.runtimes import runtime_for, unavailable
 from benchmarks.workloads import Workload
-from compressor.errors import OptionError
+from compressor.errors import LoadError, OptionError, SurroundingsError
 
 PROFILED = ("onnxruntime", "openvino")
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -99,23 +99,30 @@ def explanations(
         workload = Workload(runtime=name, threads=settings.threads)
         reason = reason_against(workload)
         if reason is None:
-            profiles = profile(
-                *pair,
-                inputs,
-                workload=workload,
-                seconds=settings.profile_seconds,
-                seed=settings.seed,
-            )
             try:
+                profiles = profile(
+                    *pair,
+                    inputs,
+                    workload=workload,
+                    seconds=settings.profile_seconds,
+                    seed=settings.seed,
+                )
                 found = attribution.explain(*profiles)
-            except ValueError as problem:
-                reason = str(problem)
+            except (LoadError, SurroundingsError, ValueError) as problem:
+                reason = without_folders(str(problem), pair)
         if reason is not None:
             told.append({**workload.facts, "reason": reason})
             continue
         layers.append(reasons.layers_row(found, workload))
         told.append(reasons.explanation_row(found, workload))
     return {"layers": layers, "explanation": told}
+
+
+def without_folders(reason: str, files: Sequence[Path]) -> str:
+    """Reports name files, not where they lie on this machine."""
+    for path in files:
+        reason = reason.replace(str(path), path.name)
+    return reason
 
 
 def reason_against(workload: Workload) -> str | None:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -127,7 +127,10 @@ def _share(spent: Sequence[float], process: int, overrun_s: float, effort: Effor
 
 
 def run(job: Job) -> tuple[Outcome, ...]:
-    """One process from start to end; one that dies or does not end is an outcome for each."""
+    """One process from start to end; one that does not end is an outcome for each.
+
+    Where it dies, each workload gets one of its own: one alone may be too large, or crash.
+    """
     limit = LIFE_SECONDS + len(job.workloads) * job.share_s
     with tempfile.TemporaryDirectory(prefix="compressor-bench-") as folder:
         told = Path(folder) / "outcomes.json"
@@ -144,9 +147,16 @@ def run(job: Job) -> tuple[Outcome, ...]:
         except subprocess.TimeoutExpired:
             return _all_failed(job, f"its process was ended after {limit:.0f} s")
         if done.returncode != 0 or not told.is_file():
-            return _all_failed(job, _death(done))
+            return _all_failed(job, _death(done)) if len(job.workloads) == 1 else _apart(job)
         heard = msgspec.json.decode(told.read_bytes(), type=tuple[Told, ...])
     return tuple(hear(one, job.process) for one in heard)
+
+
+def _apart(job: Job) -> tuple[Outcome, ...]:
+    found: list[Outcome] = []
+    for workload in job.workloads:
+        found += run(replace(job, workloads=(workload,), begun_s=time.monotonic()))
+    return tuple(found)
 
 
 def _surroundings_of_worker() -> dict[str, str]:

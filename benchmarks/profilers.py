@@ -21,6 +21,7 @@ from scipy import stats
 
 from benchmarks.kernels import NCHWC, Kernel, Node, assign
 from benchmarks.operations import Operation, unique_names
+from benchmarks.runtimes.openvino_cpu import told_reason
 from benchmarks.workloads import Workload
 from compressor.errors import LoadError, OptionError
 
@@ -215,8 +216,8 @@ class OpenVinoProfiler:
                 },
             )
         except RuntimeError as problem:
-            first = str(problem).splitlines()[0]
-            raise LoadError(f"{path.name}: OpenVINO refuses the file: {first}") from problem
+            reason = told_reason(problem)
+            raise LoadError(f"{path.name}: OpenVINO refuses the file: {reason}") from problem
         known = {name: one.name for one in operations for name in (*one.outputs, one.name)}
         self._covers = {}
         for one in compiled.get_runtime_model().get_ordered_ops():

@@ -67,7 +67,7 @@ def start(
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.fresh", json.dumps(task)],
+            [sys.executable, "-P", "-m", "benchmarks.fresh", json.dumps(task)],
             capture_output=True,
             text=True,
             check=False,

@@ -94,6 +94,7 @@ from compressor.options import (
     sample_of,
     set_threads,
     whole_numbers,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -426,14 +427,14 @@ def bench(
     for target in (json, samples):
         if target is not None:
             check_writable(Path(target))
-    before = None if against is None else benches.read_document(Path(against))
-    named = benches.runtimes_for(paths) if runtimes is None else tuple(runtimes.split(","))
+    before = None if against is None else benches.read_earlier(Path(against))
+    named = benches.runtimes_for(paths) if runtimes is None else words(runtimes)
     counts = (whole_numbers("--batch", batch), whole_numbers("--threads", threads))
     console = Console()
     with console.watching():
         found = benches.bench(
             paths,
-            benches.workloads_of(named, *counts, precision.split(",")),
+            benches.workloads_of(named, *counts, words(precision)),
             effort=Effort(seconds=seconds, processes=processes, within=within, seed=seed),
             sizes=parse_sizes(size or ()),
             samples=None if samples is None else Path(samples),
@@ -620,10 +621,11 @@ def report(
 
 def _check_target(target: str | None, minutes: float) -> None:
     """Refused before anything is loaded.  Raises OptionError."""
+    from benchmarks.probe.opening import require_available
     from benchmarks.probe.targets import parse_target
 
     if target is not None:
-        parse_target(target, threads=1)
+        require_available(parse_target(target, threads=1))
     if not minutes > 0:
         raise OptionError(f"--probe-minutes {minutes:g}: give a number above 0")
 

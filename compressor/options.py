@@ -206,6 +206,11 @@ def whole_numbers(option: str, text: str) -> tuple[int, ...]:
         raise OptionError(f"{option} {text}: give whole numbers between commas, as 1,8") from None
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Names between commas, as ``fp32, int8``."""
+    return tuple(part.strip() for part in text.split(","))
+
+
 def budget_of(
     sparsity: float,
     of: str,

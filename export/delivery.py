@@ -28,6 +28,7 @@ from export.deployables import Deployable
 from export.descriptions import Description
 from export.golden import read_golden, write_golden
 from export.manifest import MANIFEST_FILE, check_manifest, installed_versions, read_manifest
+from export.precisions import FP32, PRECISIONS
 from export.preprocessing import (
     LABELS_FILE,
     PREPROCESSING_FILE,
@@ -42,7 +43,8 @@ from export.weights import write_weights
 
 JOURNAL = "journal.json"  # what tells a run from an export
 WEIGHTS, PROGRAM = "student.safetensors", "student.pt2"
-ANEW = ("onnx/teacher.onnx", "onnx/student.onnx", "onnx/student-batch1.onnx")
+# Files of the student that are not written anew: a report names others, of the teacher too.
+CARRIED = frozenset(one.file("student") for one in PRECISIONS if one != FP32)
 RANDOM_INPUTS = "golden inputs are random numbers: no data came with the network"
 
 
@@ -185,7 +187,7 @@ def _finished(run: Path) -> dict[str, Any]:
 
 def _carried(report: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """Entries of the student's files that are not written anew."""
-    return tuple(one for one in report["deployables"] if one["file"] not in ANEW)
+    return tuple(one for one in report["deployables"] if one["file"] in CARRIED)
 
 
 def _left_out(report: Mapping[str, Any], opset: int | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ to the next is never rounded: a large intermediate stays as large as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,10 +131,11 @@ class _Casts:
         self.constants: list[tuple[ir.Value, ir.Value]] = []  # float32, half
 
     def to_float(self, node: ir.Node) -> None:
-        """Give ``node`` float32 in place of halves."""
-        for place, value in enumerate(node.inputs):
-            if value is not None and value.dtype == self.kind:
-                node.replace_input_with(place, self._of(value, ir.DataType.FLOAT, node))
+        """Give ``node``, and what the graphs inside it read, float32 in place of halves."""
+        for one in (node, *_inside(node)):
+            for place, value in enumerate(one.inputs):
+                if value is not None and value.dtype == self.kind:
+                    one.replace_input_with(place, self._of(value, ir.DataType.FLOAT, node))
 
     def to_half(self, node: ir.Node, opset: int) -> None:
         """Give ``node`` halves in place of float32, except where its operator wants float32."""
@@ -194,6 +195,13 @@ def _cast(value: ir.Value, kind: ir.DataType, name: str) -> ir.Node:
     output = node.outputs[0]
     output.name, output.shape, output.type = name, value.shape, ir.TensorType(kind)
     return node
+
+
+def _inside(node: ir.Node) -> Iterator[ir.Node]:
+    """The nodes of the graphs that a loop or a branch holds, at any depth."""
+    for one in node.attributes.values():
+        if one.type == ir.AttributeType.GRAPH:
+            yield from ir.traversal.RecursiveGraphIterator(one.as_graph())
 
 
 def _is_float(value: ir.Value | None) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import onnx_ir as ir
 from torch import Tensor, nn
 
-from compressor.errors import DefectError, InputError, OptionError, ParityError
+from compressor.errors import CompressorError, DefectError, InputError, OptionError
 from export.calibration import METHODS, Batch, largest_values
 from export.deployables import Calibration, Deployable
 from export.descriptions import Description
@@ -90,7 +90,7 @@ def lower(
             with rounded(made.file.path) as twin:
                 found = check_parity(twin, graph, samples, tolerance=None, threads=threads)
             errors.append(found.max_relative_error)
-    except (ParityError, DefectError):
+    except CompressorError:
         for left in (made.file.path, made.file.path.with_name(f"{made.file.path.name}.data")):
             left.unlink(missing_ok=True)
         raise

@@ -6,15 +6,17 @@ of torch; it runs where only the deployables are wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from compressor.errors import InputError, OptionError
 from export.golden import GOLDEN_FILE, read_golden
 from export.manifest import MANIFEST_FILE, SIGNATURE_FILE, check_manifest, read_manifest
 from export.replays import REFERENCE, Replay, Runtime, find_runtimes, replay
 from export.signatures import check_signature
+
+MODELS = "onnx/*.onnx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ def verify(
     if (folder / GOLDEN_FILE).is_file() and not changed & {GOLDEN_FILE, MANIFEST_FILE}:
         runtimes, absent = find_runtimes()
         skipped += absent
+        skipped += _unanswered([one.path for one in listed], read_golden(folder).outputs)
         for one in _replayed(folder, changed, runtimes):
             if isinstance(one, Replay):
                 replays.append(one)
@@ -103,6 +106,16 @@ def _replayed(
                 yield replay(path, file, golden.inputs, expected, tolerance, runtime)
             except InputError as error:
                 yield _Unable(file=file, runtime=runtime, reason=str(error))
+
+
+def _unanswered(paths: Sequence[str], answered: Container[str]) -> list[str]:
+    """A line for each model file that nothing says the answers of."""
+    models = (path for path in paths if PurePosixPath(path).match(MODELS))
+    return [
+        f"{path}: no golden outputs, as ONNX Runtime could not run it when it was written"
+        for path in models
+        if path not in answered
+    ]
 
 
 def _beyond(one: Replay) -> tuple[str, ...]:

@@ -94,6 +94,7 @@ def test_bench_times_any_file_against_the_first_and_keeps_every_figure(
         (("absent.onnx",), "no such ONNX file"),
         (("first.onnx", "--runtimes", "ort"), "no runtime ort"),
         (("first.onnx", "--batch", "one"), "--batch one: give whole numbers"),
+        (("first.onnx", "--precision", "fp32, int8"), "--precision int8: there are fp32"),
         (("first.onnx", "--processes", "1"), "give at least 3"),
         (("first.onnx", "--against", "absent.json"), "no results of compressor bench"),
         (("first.onnx", "--size", "height"), "give NAME=N"),

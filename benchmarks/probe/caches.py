@@ -26,6 +26,8 @@ from compressor.files import write_bytes
 from compressor.staircases import Staircase, by_shape
 
 FORMAT = 1
+# What a runtime is installed as.
+PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 # A processor that says nothing of itself but its family is told apart by what it can do.
 MACHINE = ("cpu", "flags", "architecture", "system")
 
@@ -47,16 +49,26 @@ class Measured:
 def environment_of(
     target: Target, machine: Callable[[], Mapping[str, Any]] = describe
 ) -> dict[str, Any]:
-    """All that the seconds hang on, as far as it can be told."""
+    """All that the seconds hang on, as far as it can be told; the runtime must be installed."""
     facts = machine()
     return {
         **{name: facts[name] for name in MACHINE},
         "runtime": target.runtime,
-        "version": metadata.version(target.runtime),
+        "version": _version(target.runtime),
         "precision": target.precision,
         "threads": target.threads,
         "batch": target.batch,
     }
+
+
+def _version(runtime: str) -> str | None:
+    """None where the module is there but no package says that it has brought it."""
+    for package in PACKAGES.get(runtime, (runtime,)):
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def cache_folder(variables: Mapping[str, str] | None = None) -> Path:

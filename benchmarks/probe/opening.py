@@ -22,12 +22,17 @@ Call = Callable[[], object]
 Opener = Callable[[Operator, int], Call]  # so many copies of it in one call
 
 
-@contextmanager
-def opened(target: Target) -> Iterator[Opener]:
-    """What prepares operators on the target.  Raises OptionError where it cannot run here."""
+def require_available(target: Target) -> None:
+    """Raises OptionError where the target cannot run here."""
     reason = unavailable(target.workload)
     if reason is not None:
         raise OptionError(f"{target.name} cannot be probed here: {reason}")
+
+
+@contextmanager
+def opened(target: Target) -> Iterator[Opener]:
+    """What prepares operators on the target.  Raises OptionError where it cannot run here."""
+    require_available(target)
     runtime = runtime_for(target.workload)
     with tempfile.TemporaryDirectory(prefix="compressor-probe-") as folder, runtime.settings():
         form = _as_module if target.runtime == "torch" else _as_file

@@ -19,7 +19,7 @@ from benchmarks.probe.caches import (
     read_measured,
     write_measured,
 )
-from benchmarks.probe.opening import opened
+from benchmarks.probe.opening import opened, require_available
 from benchmarks.probe.stairs import Clocks, Look, climb, look
 from benchmarks.probe.targets import Target
 from compressor.staircases import Layer, Operator, Shape, Staircase, Widths, by_shape, wanted_widths
@@ -58,6 +58,7 @@ def probe(
     announced; nothing is measured where nothing is missing.  Raises OptionError where the target
     cannot run here, SurroundingsError where the cache cannot be written.
     """
+    require_available(target)
     folder = cache_folder() if folder is None else folder
     environment = environment_of(target)
     known = Measured() if anew else read_measured(environment, folder)
@@ -84,7 +85,9 @@ def probe(
             progress=progress,
         )
     known = known.with_((), climbed)
-    write_measured(known, environment, folder)
+    # Other networks' staircases lie there too, perhaps of a moment ago.
+    held = read_measured(environment, folder).with_(known.looks, known.staircases)
+    write_measured(held, environment, folder)
     return _told(target, environment, wanted, counts, known, new=len(climbed))
 
 

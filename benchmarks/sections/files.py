@@ -101,12 +101,12 @@ def doubts(one: Entry) -> list[Block]:
 
 def tensors(worst: tuple[Entry, ...]) -> Table:
     return Table(
-        columns=("tensor", "operator", "its own error", "with all before it"),
+        columns=("tensor", "operator", "error it adds", "with all before it"),
         rows=tuple(
             (
                 cite(one.get("tensor")),
                 cite(one.get("operator")),
-                show(one.get("own_error"), error),
+                show(one.get("added"), error),
                 show(one.get("relative_error"), error)
                 if one.value.get("finite", True)
                 else "not finite",

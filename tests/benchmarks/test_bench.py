@@ -14,6 +14,7 @@ from benchmarks.bench import (
     against,
     bench,
     read_document,
+    read_earlier,
     runtimes_for,
     workloads_of,
 )
@@ -67,6 +68,18 @@ def test_table_shows_both_files_the_verdict_and_the_skipped_runtime(found: dict[
     assert "TensorRT on cuda: skipped" in text
 
 
+def test_samples_of_files_of_one_name_lie_apart(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "net.onnx" for folder in ("a", "b", "c")]
+    for path in files:
+        path.parent.mkdir()
+        write_linear(path, 8)
+    workloads = workloads_of(("onnxruntime",), (1,), (1,), ("fp32",))
+    document = bench(files, workloads, effort=EFFORT, samples=tmp_path / "samples")
+    kept = {path.name for path in (tmp_path / "samples").iterdir()}
+    assert kept == {row["samples"] for row in document["rows"]}
+    assert len(kept) == 2
+
+
 def test_one_file_is_compared_with_itself(tmp_path: Path) -> None:
     workloads = workloads_of(("onnxruntime",), (2,), (1,), ("fp32",))
     document = bench([write_linear(tmp_path / "only.onnx", 8)], workloads, effort=EFFORT)
@@ -102,6 +115,17 @@ def test_what_is_no_result_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(content)
     with pytest.raises(LoadError, match="no results of compressor bench"):
         read_document(tmp_path / "old.json")
+
+
+def test_results_of_an_unlike_environment_are_refused_before_measuring(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(found))
+    assert read_earlier(path) == found
+    path.write_text(json.dumps(found | {"environment": found["environment"] | {"cpu": "another"}}))
+    with pytest.raises(OptionError, match="unlike environments"):
+        read_earlier(path)
 
 
 def test_workloads_are_all_combinations_and_names_are_checked() -> None:

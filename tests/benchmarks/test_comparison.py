@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import dispatch
 from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
 from benchmarks.dispatch import Effort, Pair, measure
-from benchmarks.measurements import decode_samples
+from benchmarks.measurements import Measurement, decode_samples
 from benchmarks.workers import Outcome, Source
 from benchmarks.workloads import Workload, usual_workloads
 from compressor.errors import OptionError
@@ -130,6 +133,24 @@ def test_process_that_dies_is_told_in_one_line(file: Path, monkeypatch: pytest.M
     assert isinstance(reason, str)
     assert reason.startswith("its process failed: ")
     assert "\n" not in reason
+
+
+def test_a_workload_that_kills_its_process_does_not_take_the_others_along(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = replace(ORT, batch=32)
+    start = subprocess.run
+
+    def killed(*command: Any, **how: Any) -> subprocess.CompletedProcess[bytes]:
+        job = json.loads(how["input"])
+        if any(one["batch"] == 32 for one in job["workloads"]):
+            return subprocess.CompletedProcess(command, -9, b"", b"")
+        return start(*command, **how)
+
+    monkeypatch.setattr(subprocess, "run", killed)
+    found = measure(pair_of(file), (ORT, large), QUICK)
+    assert found[large] == "its process was killed, perhaps for want of memory"
+    assert isinstance(found[ORT], Measurement)
 
 
 def test_measuring_goes_on_until_the_time_is_spent_and_slow_starts_are_made_up_for(

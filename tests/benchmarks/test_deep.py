@@ -6,10 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import deep
-from compressor.errors import OptionError
+from benchmarks.profilers import open_profiler
+from benchmarks.workloads import Workload
+from compressor.errors import LoadError, OptionError
 
 QUICK = deep.Settings(threads=1, profile_seconds=0.1, energy_seconds=0.1, full_seconds=3.0)
 
@@ -51,6 +54,30 @@ def test_runtime_that_is_absent_is_an_entry_with_a_reason(
     found = deep.explanations(pair, (3, 8, 8), QUICK)
     assert found["layers"] == []
     assert "not installed" in found["explanation"][0]["reason"]
+
+
+def test_file_that_a_runtime_refuses_is_an_entry_with_a_reason(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "student.onnx"
+    broken.write_bytes(b"no network")
+    found = deep.explanations((pair[0], broken), (3, 8, 8), QUICK)
+    assert found["layers"] == []
+    assert [one["runtime"] for one in found["explanation"]] == ["onnxruntime", "openvino"]
+    for one in found["explanation"]:
+        assert "student.onnx" in one["reason"] or "not installed" in one["reason"]
+        assert str(tmp_path) not in one["reason"]
+
+
+def test_openvino_tells_what_it_refuses_and_not_where_its_source_lies(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    broken = tmp_path / "student.onnx"
+    broken.write_bytes(b"no network")
+    inputs = np.zeros((1, 3, 8, 8), np.float32)
+    workload = Workload(runtime="openvino")
+    with pytest.raises(LoadError, match=r"^student\.onnx: OpenVINO refuses the file: ") as told:
+        open_profiler(broken, (), inputs, workload, tmp_path / "profile")
+    assert "Exception from" not in str(told.value)
 
 
 def test_limit_without_load_or_below_zero_is_refused() -> None:

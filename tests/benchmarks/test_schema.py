@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from benchmarks import schema
 from compressor import reporting
+from export.deployables import Deployable, Parity, TensorLoss
 from tests.benchmarks.reports import full_report, small_report
 from tests.benchmarks.strictness import mistakes
 
@@ -43,6 +45,15 @@ def nodes(found: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(found, list):
         for one in found:
             yield from nodes(one)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("deployable", Deployable), ("parity", Parity), ("tensor_loss", TensorLoss)],
+)
+def test_files_are_told_as_the_schema_says(name: str, kind: type) -> None:
+    described = schema.report_schema()["$defs"][name]["properties"]
+    assert set(described) == {field.name for field in fields(kind)}
 
 
 def test_the_schema_is_sound_and_describes_every_key_in_words() -> None:

@@ -42,7 +42,15 @@ def test_process_that_fails_or_never_ends_is_told_in_one_line(
     with pytest.raises(SurroundingsError, match=r"absent\.onnx: a fresh process failed: .*no such"):
         start(tmp_path / "absent.onnx", workload=WORKLOAD, input_shape=(3, 8, 8))
     with pytest.raises(SurroundingsError, match="was not done after 0 s"):
-        start(pair[0], workload=WORKLOAD, input_shape=(3, 8, 8), seconds=60, limit_s=0.3)
+        start(pair[0], workload=WORKLOAD, input_shape=(3, 8, 8), seconds=60, limit_s=0.01)
+
+
+def test_what_lies_in_the_folder_one_stands_in_is_not_imported(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert start(pair[0], workload=WORKLOAD, input_shape=(3, 8, 8), seconds=0.01).calls_s
 
 
 def test_turns_are_the_same_for_the_same_seed_and_everyone_has_as_many() -> None:

@@ -147,8 +147,10 @@ def test_files_of_other_precisions_are_carried_over_unless_the_opset_is_another(
     shutil.copyfile(changed / "onnx/student.onnx", changed / "onnx/student-fp16.onnx")
     report = json.loads((changed / "report.json").read_bytes())
     entry = next(one for one in report["deployables"] if one["file"] == "onnx/student.onnx")
-    other = {**entry, "file": "onnx/student-fp16.onnx", "precision": "fp16"}
-    report["deployables"].append(other)
+    for network in ("teacher", "student"):
+        other = {**entry, "file": f"onnx/{network}-fp16.onnx", "precision": "fp16"}
+        report["deployables"].append(other)
+    shutil.copyfile(changed / "onnx/teacher.onnx", changed / "onnx/teacher-fp16.onnx")
     (changed / "report.json").write_text(json.dumps(report))
     golden = read_golden(changed)
     outputs = {**golden.outputs, "onnx/student-fp16.onnx": golden.outputs["onnx/student.onnx"]}
@@ -156,7 +158,8 @@ def test_files_of_other_precisions_are_carried_over_unless_the_opset_is_another(
     write_golden(changed, golden.inputs, outputs, tolerances=own)
     write_manifest(changed, (), 0, {})
     export_run(changed, tmp_path / "all", threads=1)
-    assert "onnx/student-fp16.onnx" in files(tmp_path / "all")
+    models = {file for file in files(tmp_path / "all") if file.startswith("onnx/")}
+    assert models == {"onnx/student.onnx", "onnx/student-fp16.onnx"}
     replays = {one.file: one.tolerance for one in verify(tmp_path / "all").replays}
     assert replays == {"onnx/student.onnx": 1e-4, "onnx/student-fp16.onnx": 0.01}
     (note,) = export_run(changed, tmp_path / "some", opset=18, threads=1)

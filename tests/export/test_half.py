@@ -153,3 +153,29 @@ def test_rounding_shows_the_overflow_that_the_runtime_hides() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         assert not np.isfinite(run(model, np.full((1, 3), 100, np.float32))).all()
+
+
+BRANCH = """
+<ir_version: 10, opset_import: ["": 20]>
+net (float[batch, 3] input) => (float[batch, 3] logits)
+<float[3] weight = {2.0, 3.0, 4.0}>
+{
+  scaled = Mul(input, weight)
+  total = ReduceSum <keepdims: int = 0> (input)
+  choice = Cast <to: int = 9> (total)
+  chosen = If (choice) <
+    then_branch = left () => (float[batch, 3] one) { one = Relu(scaled) },
+    else_branch = right () => (float[batch, 3] two) { two = Mul(scaled, weight) }
+  >
+  logits = Add(chosen, weight)
+}
+"""
+
+
+@pytest.mark.parametrize("half", [FLOAT16, BFLOAT16], ids=lambda one: one.name)
+def test_what_a_branch_reads_from_outside_stays_in_float32(half: Half) -> None:
+    inputs = np.array([[1.0, -2.0, 0.5]], np.float32)
+    wanted = run(model_of(BRANCH), inputs)
+    halved = to_half(model_of(BRANCH), half, {}).model
+    round_results(halved)
+    assert np.allclose(run(halved, inputs), wanted, rtol=2e-2)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressor.errors import DefectError, OptionError, ParityError
+from compressor.errors import DefectError, InputError, OptionError, ParityError
 from compressor.graphs import Graph, capture, export_program
 from export import lowering
 from export.advice import advise, drop_of, notes, warnings
@@ -130,14 +130,25 @@ def test_a_runtime_that_refuses_for_another_reason_is_a_defect(
     graph: Graph, examples: Examples, images: Tensor, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, *, threads: int) -> None:
-        from compressor.errors import InputError
-
         raise InputError(f"{path.name}: ONNX Runtime cannot load it: INVALID_GRAPH")
 
     (folder / FP32.file("teacher")).write_bytes((folder / FP32.file("student")).read_bytes())
     monkeypatch.setattr(lowering, "open_run", refuse)
     with pytest.raises(DefectError, match="INVALID_GRAPH"):
         lower(folder, "teacher", FP16, PLAIN, examples, graph, images)
+
+
+def test_a_file_that_nothing_here_runs_is_not_left(
+    graph: Graph, examples: Examples, images: Tensor, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise InputError(f"{path.name}: OpenVINO cannot run it")
+
+    (folder / FP32.file("teacher")).write_bytes((folder / FP32.file("student")).read_bytes())
+    monkeypatch.setattr(lowering, "open_evaluator", refuse)
+    with pytest.raises(InputError, match="OpenVINO cannot run it"):
+        lower(folder, "teacher", BF16, PLAIN, examples, graph, images)
+    assert not (folder / BF16.file("teacher")).exists()
 
 
 @pytest.mark.parametrize("precision", [FP16, BF16, INT8], ids=lambda one: one.name)

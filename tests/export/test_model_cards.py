@@ -187,3 +187,12 @@ def test_golden_answers_of_another_file_are_a_defect(product: Path, report: dict
     write_golden(product, read_golden(product).inputs, {})
     with pytest.raises(DefectError, match="no answers of onnx/student"):
         card_of(product, report)
+
+
+def test_a_file_that_was_checked_elsewhere_says_where(
+    product: Path, report: dict[str, Any]
+) -> None:
+    changed = copy.deepcopy(report)
+    changed["deployables"][0] |= {"checked_in": "openvino"}
+    lines = card_of(product, changed).splitlines()
+    assert len([line for line in lines if " samples in openvino |" in line]) == 1

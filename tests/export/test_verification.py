@@ -106,6 +106,17 @@ def test_what_another_runtime_cannot_run_is_skipped_by_name(
     assert verify(folder).differences == (f"{FILE}: no such operator",)
 
 
+def test_a_file_without_golden_outputs_is_named(folder: Path) -> None:
+    other = folder / "onnx/student-bf16.onnx"
+    other.write_bytes((folder / FILE).read_bytes())
+    write_manifest(folder, ("build",), 0, {})
+    found = verify(folder)
+    assert found.passed
+    told = [line for line in found.skipped if line.startswith("onnx/student-bf16.onnx: ")]
+    assert len(told) == 1
+    assert "no golden outputs" in told[0]
+
+
 def test_a_signed_folder_is_not_verified_without_a_key(folder: Path) -> None:
     (folder / "model.sig").write_bytes(b"{}")
     with pytest.raises(OptionError, match="is signed: give --public-key PEM"):

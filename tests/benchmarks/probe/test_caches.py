@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,15 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SurroundingsError, match="cannot write"):
         write_measured(MEASURED, environment_of(TARGET, machine), tmp_path / "file")
+
+
+def test_a_runtime_under_another_package_name_has_a_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version(package: str) -> str:
+        if package == "onnxruntime":
+            raise metadata.PackageNotFoundError(package)
+        return f"{package} 1.2"
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert environment_of(TARGET, machine)["version"] == "onnxruntime-gpu 1.2"

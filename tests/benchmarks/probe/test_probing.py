@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.probe import probing
+from benchmarks.probe import opening, probing
+from benchmarks.probe.caches import Measured, environment_of, read_measured, write_measured
 from benchmarks.probe.choices import Chosen, choose_for
 from benchmarks.probe.onnx_graphs import build_graph, input_shape
 from benchmarks.probe.opening import opened
+from benchmarks.probe.stairs import Look
 from benchmarks.probe.targets import PRECISIONS, Target, parse_target, target_of
 from benchmarks.probe.telling import document, note, probe_lines
 from compressor.analysis import analyze
@@ -96,6 +98,24 @@ def test_probe_covers_the_layers_and_is_kept(
     assert len(told) == 1  # what is known needs no announcement
     anew = choose_for(network, analyze(network), target, minutes=0.005, folder=tmp_path, anew=True)
     assert anew.probe.new > 0
+
+
+def test_probing_anew_keeps_what_other_networks_measured(network: Graph, tmp_path: Path) -> None:
+    target = parse_target("onnxruntime", threads=1)
+    environment = environment_of(target)
+    look = Look(operator=PRODUCT, seconds=1e-6, beside_s=0.0)
+    write_measured(Measured(looks=(look,)), environment, tmp_path)
+    choose_for(network, analyze(network), target, minutes=0.005, folder=tmp_path, anew=True)
+    assert look in read_measured(environment, tmp_path).looks
+
+
+def test_a_runtime_that_is_not_here_is_refused_in_one_line(
+    network: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "unavailable", lambda workload: "openvino is not installed")
+    target = parse_target("openvino", threads=1)
+    with pytest.raises(OptionError, match="openvino:fp32 cannot be probed here: openvino is not"):
+        choose_for(network, analyze(network), target, folder=tmp_path)
 
 
 def test_layers_that_take_no_time_are_left_out(
