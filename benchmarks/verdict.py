@@ -39,10 +39,14 @@ def sentence(report: Report) -> Phrase:
 
 
 def headline_row(report: Report) -> Entry | None:
-    """The benchmark the verdict speaks of: ONNX Runtime at batch 1, else the first measured."""
+    """The benchmark the verdict speaks of: ONNX Runtime at batch 1 in float32, else the first
+    measured."""
     rows = entry(report).get("benchmarks").each()
     usual = [
-        row for row in rows if row.value["runtime"] == "onnxruntime" and row.value["batch"] == 1
+        row
+        for row in rows
+        if (row.value["runtime"], row.value["batch"], row.value["precision"])
+        == ("onnxruntime", 1, "float32")
     ]
     return next(iter([*usual, *rows]), None)
 
@@ -63,7 +67,9 @@ def describe_speed(report: Report) -> Phrase:
     if row is None:
         proof = report.value.get("proof")
         return phrase("no speed-up claimed" if proof is None else "speed not measured")
-    place = phrase("at batch ", show(row.get("batch"), whole), f" in {runtime(row.value)}")
+    precision = row.value["precision"]
+    other = "" if precision == "float32" else f" in {precision}"
+    place = phrase("at batch ", show(row.get("batch"), whole), f" in {runtime(row.value)}{other}")
     said, ends, speedup = row.value["verdict"], row.get("interval"), row.get("speedup")
     if said == "invalid" or not ends.known:
         return phrase("no valid speed ", place)

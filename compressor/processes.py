@@ -49,7 +49,8 @@ def own_device(device: str) -> str:
 
 
 def share_of(values: Tensor) -> Tensor:
-    """The rows of a whole batch that this process learns from; every process has as many.
+    """The rows of a whole batch that this process learns from; every process has as many, and what
+    cannot be shared out evenly is left out.
 
     Raises SurroundingsError where there are fewer rows than processes.
     """

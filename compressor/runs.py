@@ -23,6 +23,7 @@ from compressor.files import write_bytes
 FORMAT = 1
 JOURNAL = "journal.json"
 MANIFEST = "manifest.json"
+SIGNATURE = "model.sig"  # the last file, where a key was given
 
 
 @dataclass(slots=True)
@@ -93,7 +94,8 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
         key=key,
         inputs=inputs,
         done=journal["done"],
-        complete=(folder / MANIFEST).is_file(),
+        complete=(folder / MANIFEST).is_file()
+        and (not inputs.get("signed") or (folder / SIGNATURE).is_file()),
     )
 
 

@@ -45,6 +45,11 @@ class Operator:
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
 
+    @property
+    def weights(self) -> int:
+        """How many it has, without a bias."""
+        return self.outputs * self.inputs // self.groups * math.prod(self.kernel)
+
     def size(self, side: Side) -> int:
         """The width of a side, as it is."""
         sizes = {"inputs": self.inputs, "outputs": self.outputs, "groups": self.groups}

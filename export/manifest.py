@@ -24,8 +24,10 @@ from export.paths import reduce_argument
 FORMAT = 2  # 2: a hash of itself
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "model.sig"  # covers the manifest, so it cannot be in it
-PACKAGES = ("compressor", "torch", "torchvision", "onnx", "onnxscript", "onnx-ir", "onnxruntime",
-            "numpy", "safetensors", "accelerate", "timm")  # fmt: skip
+PACKAGES = (
+    "compressor", "torch", "torchvision", "onnx", "onnxscript", "onnx-ir", "onnxruntime",
+    "onnxruntime-gpu", "openvino", "numpy", "safetensors", "accelerate", "timm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,10 @@ from export.manifest import MANIFEST_FILE, SIGNATURE_FILE
 MATERIALS_FILE = "bom.cdx.json"
 LATER = (MATERIALS_FILE, MANIFEST_FILE, SIGNATURE_FILE)  # written after what is listed
 TOOL = "compressor"
-RUNNERS = ("onnxruntime",)  # what running a deployable takes; all else took part in making it
+RUNNERS = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+)  # either; what running a deployable takes; all else took part in making it
 
 
 def write_materials(

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from compressor import building
+from compressor.building import pipeline
 from compressor.errors import FolderError, OptionError
 from compressor.loading import Teacher, load, untrained
 from compressor.pacing import Epochs
@@ -157,7 +158,7 @@ def test_a_recipe_builds_and_one_that_was_stopped_after_any_phase_gives_the_same
         assert report["student"]["parameters"] < report["teacher"]["parameters"]
         assert (whole / "plan.json").is_file()
 
-    kept = building.keep_standing
+    kept = pipeline.keep_standing
     for stop_after in range(1, len(phases)):
         folder = f"{case.name}-{stop_after}"
 
@@ -168,7 +169,7 @@ def test_a_recipe_builds_and_one_that_was_stopped_after_any_phase_gives_the_same
             return facts
 
         with monkeypatch.context() as patched:
-            patched.setattr(building, "keep_standing", stop)
+            patched.setattr(pipeline, "keep_standing", stop)
             with pytest.raises(KeyboardInterrupt):
                 build(case, work, folder)
         again = load_file(build(case, work, folder) / "student.safetensors")

@@ -285,7 +285,7 @@ def test_a_build_without_data_synthesises_its_pictures(
 def test_an_interrupted_build_continues_after_training(
     work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compressor import building
+    from compressor.building import pipeline
     from compressor.execution import following
 
     def stop(*_: object) -> None:
@@ -293,7 +293,7 @@ def test_an_interrupted_build_continues_after_training(
 
     arguments = (*UNTIMED[:-1], "interrupted")
     with monkeypatch.context() as patched:
-        patched.setattr(building, "_ship", stop)
+        patched.setattr(pipeline, "ship_student", stop)
         status, _, err = run(*arguments)
     assert status == 130
     assert "the same command continues" in err

@@ -7,10 +7,12 @@ are left out.  Knows nothing of plans.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks.probe.caches import (
     Measured,
@@ -20,12 +22,13 @@ from benchmarks.probe.caches import (
     write_measured,
 )
 from benchmarks.probe.opening import opened, require_available
-from benchmarks.probe.stairs import Clocks, Look, climb, look
+from benchmarks.probe.stairs import Clocks, Look, bytes_open, climb, look
 from benchmarks.probe.targets import Target
 from compressor.staircases import Layer, Operator, Shape, Staircase, Widths, by_shape, wanted_widths
 
 COVERED = 0.98  # of the time of all layers, by a first look
 MINUTES = 2.0
+MEMORY_SHARE = 0.25  # of what is free, for the graphs of one staircase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,13 @@ def probe(
     known = Measured() if anew else read_measured(environment, folder)
     wanted = wanted_widths(layers, units)
     counts = Counter(layer.operator for layer in layers)
+    large = _too_large(counts, psutil.virtual_memory().available)
+    if large:
+        announce(
+            f"{len(large)} shapes of layers are not measured: their graphs would take more than "
+            f"{100 * MEMORY_SHARE:.0f} % of the memory that is free"
+        )
+        counts = Counter({one: count for one, count in counts.items() if one not in large})
     unseen = [one for one in counts if one not in {seen.operator for seen in known.looks}]
     if not unseen and not missing_shapes(wanted, counts, known):
         return _told(target, environment, wanted, counts, known, new=0)
@@ -89,6 +99,11 @@ def probe(
     held = read_measured(environment, folder).with_(known.looks, known.staircases)
     write_measured(held, environment, folder)
     return _told(target, environment, wanted, counts, known, new=len(climbed))
+
+
+def _too_large(operators: Iterable[Operator], available: int) -> frozenset[Operator]:
+    """Those whose graphs would not fit into their share of ``available`` bytes."""
+    return frozenset(one for one in operators if bytes_open(one) > MEMORY_SHARE * available)
 
 
 def clocks_of(target: Target) -> Clocks:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.probe.opening import Call, Opener
-from compressor.staircases import Operator, Shape, Staircase, Widths
+from compressor.staircases import RUNGS, Operator, Shape, Staircase, Widths
 
 LEAST_ROUNDS = 8  # of one shape, before the next has its turn
 BLOCK_S = 5e-4  # shorter calls are repeated and timed together
@@ -59,6 +59,15 @@ class Look:
         """How often it stands in a graph, so that a call is worth measuring."""
         wanted = math.ceil(CALL_S / max(self.seconds, 1e-9))
         return min(max(wanted, FEWEST_COPIES), MOST_COPIES)
+
+
+def bytes_open(operator: Operator) -> int:
+    """About how much memory its graphs take while one of its staircases is measured.
+
+    All widths are open at once, as many copies of each as the time wants, in float32, half as wide
+    in the mean; runtimes pack the weights once more.
+    """
+    return 2 * 4 * operator.weights * FEWEST_COPIES * RUNGS // 2
 
 
 def look(operators: Sequence[Operator], opener: Opener, clocks: Clocks) -> tuple[Look, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -17,12 +18,13 @@ from benchmarks.probe.caches import Measured, environment_of, read_measured, wri
 from benchmarks.probe.choices import Chosen, choose_for
 from benchmarks.probe.onnx_graphs import build_graph, input_shape
 from benchmarks.probe.opening import opened
-from benchmarks.probe.stairs import Look
+from benchmarks.probe.stairs import Look, bytes_open
 from benchmarks.probe.targets import PRECISIONS, Target, parse_target, target_of
 from benchmarks.probe.telling import document, note, probe_lines
 from compressor.analysis import analyze
 from compressor.errors import OptionError
 from compressor.graphs import Graph, capture
+from compressor.operators import find_operators
 from compressor.staircases import Choice, Operator
 from compressor.types import Budget
 
@@ -193,3 +195,30 @@ def test_document_has_every_group(chosen: Chosen) -> None:
     (group,) = found["groups"]
     assert group["name"] == "a"
     assert np.allclose(group["waste"], [0, 1 / 3, 0])
+
+
+def test_layers_too_large_for_the_memory_are_named_and_left_out(
+    network: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VGG-16's first linear layer alone would take gigabytes; here the second convolution does."""
+    huge = Operator(kind="product", inputs=25_088, outputs=4_096, space=(1,))
+    assert bytes_open(huge) > 10e9
+    assert CONVOLUTION.weights == 8 * 12 * 9
+    assert DEPTHWISE.weights == 12 * 9
+    wide = next(one.operator for one in find_operators(network) if one.operator.inputs == 16)
+    monkeypatch.setattr(
+        probing.psutil, "virtual_memory", lambda: SimpleNamespace(available=64_000, total=1e9)
+    )
+    assert bytes_open(wide) > 16_000
+    told: list[str] = []
+    found = choose_for(
+        network,
+        analyze(network),
+        parse_target("onnxruntime", threads=1),
+        minutes=0.005,
+        folder=tmp_path,
+        announce=told.append,
+    )
+    assert "shapes of layers are not measured" in told[0]
+    assert wide not in {one.operator for one in (*found.probe.looks, *found.probe.staircases)}
+    assert found.probe.staircases

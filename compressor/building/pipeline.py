@@ -1,0 +1,196 @@
+"""The pipeline: a teacher, data and a budget become a run folder.
+
+    capture -> analyze -> score -> plan -> remove -> prove -> repair -> distill -> export -> verify
+    -> benchmark -> report
+
+Comes in: values.  Goes out: the folder of docs/design.md, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from compressor import reporting
+from compressor.building.closing import check_key, close
+from compressor.building.deployables import ship_student
+from compressor.building.inputs import inputs_of
+from compressor.building.speeds import measure_speeds, require_limit
+from compressor.building.targets import for_target
+from compressor.errors import DefectError
+from compressor.execution import Site, Standing, follow, require_possible
+from compressor.judging import Judge
+from compressor.loading import Teacher, fresh_start
+from compressor.pacing import Deadline, Epochs
+from compressor.preparing import prepare
+from compressor.processes import is_first, own_device, wait
+from compressor.recipes import Recipe, prune_then_distill
+from compressor.removal import remove
+from compressor.reporting import plain
+from compressor.runs import Run, open_run
+from compressor.standings import forget_standings, keep_standing, read_standing
+from compressor.types import FP32_ALONE, USUAL_FILES, Budget, Packaging, Precisions
+from compressor.watching import Listener, Silent, Stopwatch
+
+FRESH_SEEDS = 1000  # added to the seed: a teacher trained with it started from its own weights
+DEFAULT_LENGTH = Deadline(600.0)
+
+
+def build(
+    teacher: Teacher,
+    *,
+    data: str = "synthetic",
+    test: str | None = None,
+    recipe: Recipe | None = None,
+    budget: Budget,
+    out: Path | str | None = None,
+    length: Deadline | Epochs | None = DEFAULT_LENGTH,
+    sample: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int = 0,
+    precisions: Precisions = FP32_ALONE,
+    opset: int | None = None,
+    packaging: Packaging = USUAL_FILES,
+    target: str | None = None,
+    probe_minutes: float = 2.0,
+    bench_seconds: float = 5.0,
+    full_benchmark: bool = False,
+    slo_ms: float | None = None,
+    restart: bool = False,
+    command: Sequence[str] = (),
+    listener: Listener | None = None,
+    stopwatch: Stopwatch | None = None,
+) -> Path:
+    """Build the student of ``teacher`` and all that shows what it is; returns the run folder.
+
+    ``data``: an image folder, "digits" or "synthetic" (pictures synthesised from the teacher itself
+    where its batch norms allow it, see ``inversion``); ``test``: a folder of its own.  ``length``
+    None: no training.  ``sample``: training images that scoring, repair and calibration may see.
+    ``precisions``: of the ONNX files.  ``target``: "onnxruntime:int8" and the like, whose widths
+    the plan takes, probed for ``probe_minutes`` first where they are not known; None: multiples.
+    ``threads`` 0 leaves torch's own number.  A folder that holds this very run is continued, or
+    returned at once when complete.  Under a launcher of several processes the first one writes.
+
+    ``full_benchmark``: throughput and load too, with ``slo_ms`` the p99 that load must keep.
+
+    Raises InputError kinds before anything is written; ProofError and ParityError name defects.
+    """
+    from export import precisions as files
+
+    check_key(packaging)
+    recipe = recipe or prune_then_distill()
+    watch = stopwatch or Stopwatch()
+    listener = listener or Silent()
+    folder = Path(out) if out is not None else default_folder(teacher, budget)
+    require_limit(full_benchmark, slo_ms)
+    inputs = {
+        **inputs_of(
+            teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging
+        ),
+        **files.inputs_of(precisions),
+        "target": target,
+        **({"full_benchmark": True, "slo_ms": slo_ms} if full_benchmark else {}),
+    }
+    device = own_device(device)
+    if not is_first():
+        wait(device)  # for the first process to decide about the folder
+    run = open_run(folder, inputs, restart=restart and is_first())
+    if is_first():
+        wait(device)
+    if run.complete:
+        return folder
+    prepared = prepare(
+        teacher, data, test, sample=sample, seed=seed, device=device, listener=listener, watch=watch
+    )
+    aim = for_target(target, budget, prepared, threads, probe_minutes, device, listener, watch)
+    site = Site(
+        graph=prepared.graph,
+        fresh=partial(fresh_start, teacher, prepared.graph, FRESH_SEEDS + seed),
+        analysis=prepared.analysis,
+        data=prepared.data,
+        sample=prepared.sample,
+        budget=aim.budget,
+        seed=seed,
+        device=device,
+        judge=Judge(prepared.graph, prepared.data, device, watch, trained=teacher.source.trained),
+        listener=listener,
+        watch=watch,
+    )
+    require_possible(recipe.phases, site, length)
+    standing = _carried_out(recipe, site, length, run)
+    if not is_first():
+        return folder
+    _check_structure(site, standing)
+    deployables = ship_student(
+        run, teacher, site, standing, precisions, opset, threads, packaging.static_batch
+    )
+    benchmarks = measure_speeds(
+        run, site, standing, precisions, bench_seconds, threads, full_benchmark, slo_ms
+    )
+    run.write(
+        "report.json",
+        {
+            **reporting.networks(teacher.source, site, standing),
+            **reporting.choices(recipe, site, standing),
+            "stages": plain(standing.stages),
+            "proof": plain(standing.proof),
+            "deployables": plain(deployables),
+            **benchmarks,
+            "target": aim.facts,
+            "data": reporting.data_facts(site.data),
+            "environment": reporting.environment(threads),
+            "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
+            "warnings": reporting.warnings(standing, deployables),
+            "notes": reporting.notes(teacher, site, standing, deployables),
+            "command": reporting.published_command(command),
+            "seed": seed,
+        },
+    )
+    forget_standings(folder)
+    close(run, command, seed, packaging)
+    return folder
+
+
+def _carried_out(
+    recipe: Recipe, site: Site, length: Deadline | Epochs | None, run: Run
+) -> Standing:
+    """All phases, those that the folder holds not anew."""
+    standing = Standing(student=site.graph.copy())
+    known = run.done.get("phases")
+    if known is not None:
+        standing = read_standing(run.folder, known["standing"], site)
+        site.watch.seconds.update(known["seconds"])
+        site.listener.note(f"continuing after phase {standing.done}: its student is in the folder")
+
+    def keep(after: Standing) -> None:
+        if not is_first():
+            return
+        run.begin()
+        if after.plan is not None:
+            run.write("analysis.json", site.analysis)
+            run.write("plan.json", after.plan)
+            run.write("proof.json", after.proof)
+        seconds = {name: round(value, 3) for name, value in site.watch.seconds.items()}
+        facts = keep_standing(run.folder, after, site.graph)
+        run.finish("phases", {"standing": facts, "seconds": seconds})
+        forget_standings(run.folder, after.done)
+
+    return follow(recipe.phases, site, length, standing, keep)
+
+
+def default_folder(teacher: Teacher, budget: Budget) -> Path:
+    """``runs/<teacher>-<of>-<sparsity>``."""
+    return Path("runs") / f"{teacher.source.name}-{budget.of}-{budget.sparsity:g}"
+
+
+def _check_structure(site: Site, standing: Standing) -> None:
+    """What ships must be what was proved, or the dense network: same nodes, constants, shapes."""
+    student, whole = standing.student, site.graph
+    if standing.plan is not None:
+        whole = remove(site.graph, site.analysis, standing.plan)
+    if whole.fingerprint != student.fingerprint or str(whole.program.graph) != str(
+        student.program.graph
+    ):
+        raise DefectError("the trained student is not the structure that was proved")

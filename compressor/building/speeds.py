@@ -1,0 +1,86 @@
+"""What the removal gained: teacher and student timed in pairs, and why the gain is what it is.
+
+Comes in: a run folder with its ONNX files.  Goes out: keys of ``report.json``.  Knows nothing of
+how the student was made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from compressor.execution import Site, Standing
+from compressor.runs import Run
+from compressor.types import Precisions
+
+
+def require_limit(full_benchmark: bool, slo_ms: float | None) -> None:
+    """Raises OptionError before anything is built for a limit that would be refused at the end."""
+    from benchmarks import deep
+
+    deep.require_limit(full_benchmark, slo_ms)
+
+
+def measure_speeds(
+    run: Run,
+    site: Site,
+    standing: Standing,
+    precisions: Precisions,
+    seconds: float,
+    threads: int,
+    full_benchmark: bool,
+    slo_ms: float | None,
+) -> dict[str, Any]:
+    from benchmarks import deep
+    from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
+    from benchmarks.dispatch import Effort
+    from benchmarks.workloads import usual_workloads
+    from compressor.graphs import export_program
+    from export.precisions import FP32, precisions_of
+    from export.programs import write_program
+
+    if standing.plan is None or seconds == 0:  # zeros cost as much as other numbers
+        return {"benchmarks": [], "benchmarks_skipped": []}
+    site.listener.stage("benchmark")
+    onnx = run.folder / "onnx"
+    further = [one for one in precisions_of(precisions.names) if one != FP32]
+
+    def model(network: str, program: Path) -> Model:
+        lower = {one.name: run.folder / one.file(network) for one in further}
+        return Model.of_onnx(run.folder / FP32.file(network), program, lower)
+
+    with site.watch.timed("benchmark"), TemporaryDirectory() as place:
+        teacher = Path(place) / "teacher.pt2"  # measured like the student, but no deployable
+        write_program(export_program(site.graph), teacher)
+        found = compare(
+            model("teacher", teacher),
+            model("student", run.folder / "student.pt2"),
+            workloads=usual_workloads(
+                threads or torch.get_num_threads(), stored=tuple(one.name for one in further)
+            ),
+            effort=Effort(seconds=seconds, seed=site.seed),
+        )
+        deeper = deep.measure(
+            onnx / "teacher.onnx",
+            onnx / "student.onnx",
+            tuple(site.graph.example_inputs[0].shape[1:]),
+            deep.Settings(
+                threads=threads or torch.get_num_threads(),
+                full=full_benchmark,
+                slo_ms=slo_ms,
+                processes=3 if seconds >= 1 else 1,
+                profile_seconds=min(2.0, seconds),
+                energy_seconds=min(3.0, seconds),
+                seed=site.seed,
+            ),
+            progress=lambda stage: site.listener.note(f"measuring {stage}"),
+        )
+    write_samples(found, run.folder / "benchmarks")
+    return {
+        "benchmarks": [row(one) for one in found.measured],
+        "benchmarks_skipped": [skipped_row(one) for one in found.skipped],
+        **deeper,
+    }
