@@ -1,0 +1,73 @@
+"""The command line: options become values, errors become one line and an exit status.
+
+    opening   a teacher from what was typed
+    showing   what commands print and write at their end
+    students  ``build`` and ``plan``
+    networks  ``analyze`` and ``train``
+    timings   ``bench`` and ``probe``
+    folders   ``export``, ``verify`` and ``report``
+
+Names of criteria, recipes and data become functions and values here and nowhere else.  Knows
+nothing of how any stage works.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from typer.exceptions import TyperException
+
+from compressor.cli import folders, networks, students, timings
+from compressor.errors import CompressorError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A trained network goes in, a physically smaller trained network comes out.",
+)
+for command in (
+    students.build, networks.analyze, students.plan, networks.train, timings.probe, timings.bench,
+    folders.export, folders.verify, folders.report,
+):  # fmt: skip
+    app.command()(command)
+
+STOPPED = "stopped; for a build, the same command continues after the last finished stage"
+
+
+def main() -> None:
+    """Entry point: run a command; an expected error is one line on stderr and its status."""
+    signal.signal(signal.SIGTERM, lambda *_: _end(STOPPED, 143))
+    with _exit_statuses():
+        status = app(standalone_mode=False)  # a number where a command ended early
+        if status == 130:
+            _end(STOPPED, 130)
+        if status:
+            sys.exit(status)
+
+
+@contextmanager
+def _exit_statuses() -> Iterator[None]:
+    try:
+        yield
+    except CompressorError as error:
+        _end(str(error), error.status)
+    except TyperException as error:
+        _end(error.format_message() if hasattr(error, "format_message") else str(error), 2)
+    except MemoryError:
+        _end("out of memory; use smaller images, or a machine with more", 3)
+    except OSError as error:
+        _end(f"{error.filename or ''} {error.strerror or error}".strip(), 3)
+
+
+def _end(message: str, status: int) -> None:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""What commands print and write at their end.
+
+Comes in: a run folder, a document.  Goes out: lines, JSON, files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compressor.console import Console
+
+
+def show_result(console: Console, folder: Path) -> None:
+    from benchmarks.figures import plain
+    from benchmarks.report import open_run
+    from benchmarks.verdict import caveats, judge, verdict
+
+    found = open_run(folder).report
+    judgement = judge(found)
+    lines = (*judgement.reasons, *caveats(found), *found.get("warnings", ()))
+    told = [plain(one) for one in lines]
+    console.result(verdict(found), judgement.status, told, folder / "report.html")
+
+
+def json_text(document: Any) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
+
+
+def write_text(path: str, text: str) -> None:
+    from compressor.files import write_bytes
+
+    write_bytes(Path(path), text.encode())

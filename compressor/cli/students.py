@@ -1,0 +1,274 @@
+"""``build`` and ``plan``: from a teacher and a budget to a student, or to what it would be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compressor.cli.opening import load_given, load_or_start
+from compressor.cli.showing import json_text, show_result
+from compressor.errors import OptionError
+from compressor.options import (
+    AllocationName,
+    Arch,
+    AsJson,
+    CalibrationName,
+    CriterionName,
+    Data,
+    Device,
+    DistillFrom,
+    Epochs,
+    Everything,
+    FeatureWeight,
+    Fold,
+    FormName,
+    FullBenchmark,
+    FullSchedule,
+    Gradient,
+    ImageSize,
+    Importance,
+    KeepAtLeast,
+    KeepWhole,
+    Lookahead,
+    MaxDrop,
+    Mean,
+    Minutes,
+    MultipleOf,
+    Of,
+    Opset,
+    PrecisionNames,
+    ProbeMinutes,
+    PruningSteps,
+    RecipeName,
+    RepairImages,
+    ScheduleName,
+    Seed,
+    SelfDistillation,
+    SignKey,
+    Similarity,
+    SloMs,
+    SmallestGroup,
+    Sparsity,
+    StaticBatch,
+    Std,
+    StudentStart,
+    TargetName,
+    TeacherFile,
+    TeacherOrNone,
+    TestFolder,
+    Threads,
+    Triton,
+    TrustPickle,
+    UnitsForm,
+    Unpruned,
+    budget_of,
+    device_of,
+    length,
+    sample_of,
+    set_threads,
+)
+
+
+def build(
+    sparsity: Sparsity,
+    teacher: TeacherOrNone = None,
+    arch: Arch = None,
+    data: Data = "synthetic",
+    test: TestFolder = None,
+    of: Of = "params",
+    recipe: RecipeName = "prune-then-distill",
+    form: FormName = "structured",
+    criterion: CriterionName = None,
+    allocation: AllocationName = None,
+    student: StudentStart = None,
+    distill_from: DistillFrom = None,
+    feature_weight: FeatureWeight = None,
+    self_distillation: SelfDistillation = None,
+    lookahead: Lookahead = None,
+    gradient: Gradient = None,
+    similarity: Similarity = None,
+    unpruned: Unpruned = None,
+    importance: Importance = None,
+    schedule: ScheduleName = None,
+    pruning_steps: PruningSteps = None,
+    units: UnitsForm = None,
+    repair_images: RepairImages = None,
+    minutes: Minutes = None,
+    epochs: Epochs = None,
+    full_schedule: FullSchedule = False,
+    mean: Mean = None,
+    std: Std = None,
+    image_size: ImageSize = None,
+    multiple_of: MultipleOf = 8,
+    keep_at_least: KeepAtLeast = 0.1,
+    smallest_group: SmallestGroup = 8,
+    keep_whole: KeepWhole = None,
+    target: TargetName = None,
+    probe_minutes: ProbeMinutes = 2.0,
+    precision: PrecisionNames = "fp32",
+    calibration: CalibrationName = None,
+    max_drop: MaxDrop = None,
+    opset: Opset = None,
+    static_batch: StaticBatch = False,
+    triton: Triton = False,
+    sign_key: SignKey = None,
+    seed: Seed = 0,
+    device: Device = None,
+    threads: Threads = 0,
+    bench_seconds: Annotated[
+        float, typer.Option(help="per benchmark setting; 0: measure nothing")
+    ] = 5.0,
+    full_benchmark: FullBenchmark = False,
+    slo_ms: SloMs = None,
+    out: Annotated[str | None, typer.Option(help="run folder; runs/TEACHER-OF-SPARSITY")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="begin anew in a run's folder")
+    ] = False,
+    fold: Fold = False,
+    trust_pickle: TrustPickle = False,
+) -> None:
+    """Build the student: prune, prove, train, export, verify, measure, report."""
+    from compressor import building
+    from compressor.console import Console
+    from compressor.processes import is_first
+    from compressor.recipes.wishes import Wishes, find_recipe
+    from compressor.types import Packaging
+    from compressor.watching import Stopwatch
+    from export.precisions import wanted_of
+
+    precisions = wanted_of(precision, calibration, max_drop)
+    budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
+    wishes = Wishes(
+        criterion=criterion,
+        allocation=allocation,
+        feature_weight=feature_weight,
+        student=student,
+        distill_from=distill_from,
+        self_distillation=self_distillation,
+        lookahead=lookahead,
+        gradient=gradient,
+        similarity=similarity,
+        unpruned=unpruned,
+        importance=importance,
+        schedule=schedule,
+        pruning_steps=pruning_steps,
+        units=units,
+    )
+    chosen = find_recipe(recipe, form, sparsity, wishes, of)
+    if chosen.trained_teacher != (teacher is not None):
+        raise OptionError(
+            f"--recipe {recipe} starts from a trained network: give --teacher"
+            if chosen.trained_teacher
+            else f"--recipe {recipe} starts from fresh weights: give --arch and leave --teacher out"
+        )
+    _check_target(target, probe_minutes)
+    lasting = length(minutes, epochs, chosen.full_schedule if full_schedule else None)
+    sample = sample_of(repair_images)
+    place = device_of(device)
+    set_threads(threads)
+    watch = Stopwatch()
+    console = Console(silent=not is_first())
+    loaded = load_or_start(
+        teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold, seed
+    )
+    for note in (*loaded.notes, f"preprocessing: {loaded.preprocessing.origin}"):
+        console.note(note)
+    with console.watching():
+        folder = building.build(
+            loaded,
+            data=data,
+            test=test,
+            recipe=chosen,
+            budget=budget,
+            out=Path(out) if out is not None else None,
+            length=lasting,
+            sample=sample,
+            seed=seed,
+            device=place,
+            threads=threads,
+            precisions=precisions,
+            opset=opset,
+            packaging=Packaging(static_batch=static_batch, triton=triton, sign_key=sign_key),
+            target=target,
+            probe_minutes=probe_minutes,
+            bench_seconds=bench_seconds,
+            full_benchmark=full_benchmark,
+            slo_ms=slo_ms,
+            restart=restart,
+            command=("compressor", *sys.argv[1:]),
+            listener=console,
+            stopwatch=watch,
+        )
+    if is_first():
+        show_result(console, folder)
+
+
+def plan(
+    teacher: TeacherFile,
+    sparsity: Sparsity,
+    arch: Arch = None,
+    data: Data = "synthetic",
+    of: Of = "params",
+    recipe: RecipeName = "prune-then-distill",
+    criterion: CriterionName = None,
+    allocation: AllocationName = None,
+    mean: Mean = None,
+    std: Std = None,
+    image_size: ImageSize = None,
+    multiple_of: MultipleOf = 8,
+    keep_at_least: KeepAtLeast = 0.1,
+    smallest_group: SmallestGroup = 8,
+    keep_whole: KeepWhole = None,
+    target: TargetName = None,
+    probe_minutes: ProbeMinutes = 2.0,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    everything: Everything = False,
+    as_json: AsJson = False,
+    fold: Fold = False,
+    trust_pickle: TrustPickle = False,
+) -> None:
+    """Dry run: widths and costs before and after; no weight is touched, nothing is written."""
+    import msgspec
+
+    from compressor import narrowing
+    from compressor.building import for_target
+    from compressor.console import Console
+    from compressor.execution import first_plan
+    from compressor.preparing import prepare
+    from compressor.recipes.wishes import Wishes, find_recipe
+    from compressor.watching import Silent, Stopwatch
+
+    wishes = Wishes(criterion=criterion, allocation=allocation)
+    chosen = find_recipe(recipe, "structured", sparsity, wishes)
+    budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
+    _check_target(target, probe_minutes)
+    set_threads(threads)
+    watch = Stopwatch()
+    loaded = load_given(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
+    ready = prepare(
+        loaded, data, None, sample=None, seed=seed, device="cpu", listener=Silent(), watch=watch
+    )
+    speaker = Silent() if as_json else Console()
+    aim = for_target(target, budget, ready, threads, probe_minutes, "cpu", speaker, watch)
+    budget = aim.budget
+    made = first_plan(chosen.phases[0], ready.graph, ready.analysis, budget, ready.sample)
+    told = narrowing.narrow(ready.graph, ready.analysis, made)
+    if as_json:
+        typer.echo(json_text({**msgspec.to_builtins(told), **msgspec.to_builtins(made)}))
+    else:
+        Console().plan(told, made, everything=everything)
+
+
+def _check_target(target: str | None, minutes: float) -> None:
+    """Refused before anything is loaded.  Raises OptionError."""
+    from benchmarks.probe.opening import require_available
+    from benchmarks.probe.targets import parse_target
+
+    if target is not None:
+        require_available(parse_target(target, threads=1))
+    if not minutes > 0:
+        raise OptionError(f"--probe-minutes {minutes:g}: give a number above 0")
