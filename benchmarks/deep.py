@@ -68,14 +68,14 @@ def measure(
     and ``load`` are None unless ``settings.full``.
 
     ``input_shape`` is that of one input, without the batch.  Raises LoadError where a file cannot
-    be run, SurroundingsError where a fresh process fails.
+    be run; a fresh process that fails is a reason.
     """
     workload = Workload(runtime="onnxruntime", threads=settings.threads)
     pair = (teacher, student)
     progress("where the time goes")
     found = explanations(pair, input_shape, settings)
     progress("fresh processes")
-    found |= fresh_processes(pair, input_shape, workload, settings.processes, settings.seed)
+    found |= fresh_or_reason(pair, input_shape, workload, settings)
     progress("energy")
     found["energy"] = joules(pair, input_shape, workload, settings)
     found |= {"throughput": None, "load": None}
@@ -134,6 +134,19 @@ def reason_against(workload: Workload) -> str | None:
         except OptionError as problem:
             return str(problem)
     return reason
+
+
+def fresh_or_reason(
+    pair: tuple[Path, Path], input_shape: tuple[int, ...], workload: Workload, settings: Settings
+) -> dict[str, Any]:
+    """``fresh_processes``; where one fails, the reason stands with ``memory``: a student that was
+    trained for hours is not given up for it."""
+    try:
+        return fresh_processes(pair, input_shape, workload, settings.processes, settings.seed)
+    except SurroundingsError as problem:
+        reason = f"not measured: {without_folders(str(problem), pair)}"
+        memory_row = {**workload.facts, "arena": None, "no_arena": None, "reason": reason}
+        return {"cold_start": None, "memory": memory_row}
 
 
 def fresh_processes(

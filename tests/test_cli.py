@@ -168,6 +168,8 @@ def test_build_leaves_the_whole_run_folder_and_a_second_one_prints_it(work: Path
     status, _, err = run(*BUILD[:-1], "run", "--seed", "1")
     assert status == 2
     assert "other inputs (seed)" in err
+    status, _, err = run(*BUILD[:-1], "run", "--full-benchmark")
+    assert (status, "a finished run without throughput and load" in err) == (2, True)
 
     reports_say_the_same(folder, report, run)
 

@@ -16,7 +16,7 @@ from compressor import reporting
 from compressor.building.closing import check_key, close
 from compressor.building.deployables import ship_student
 from compressor.building.inputs import inputs_of
-from compressor.building.speeds import measure_speeds, require_limit
+from compressor.building.speeds import measure_speeds, require_limit, require_measured
 from compressor.building.targets import for_target
 from compressor.errors import DefectError
 from compressor.execution import Site, Standing, follow, require_possible
@@ -91,7 +91,6 @@ def build(
         ),
         **files.inputs_of(precisions),
         "target": target,
-        **({"full_benchmark": True, "slo_ms": slo_ms} if full_benchmark else {}),
     }
     device = own_device(device)
     if not is_first():
@@ -100,6 +99,7 @@ def build(
     if is_first():
         wait(device)
     if run.complete:
+        require_measured(folder, full_benchmark)
         return folder
     prepared = prepare(
         teacher, data, test, sample=sample, seed=seed, device=device, listener=listener, watch=watch

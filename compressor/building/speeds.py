@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from compressor.errors import FolderError
 from compressor.execution import Site, Standing
 from compressor.runs import Run
 from compressor.types import Precisions
@@ -22,6 +23,17 @@ def require_limit(full_benchmark: bool, slo_ms: float | None) -> None:
     from benchmarks import deep
 
     deep.require_limit(full_benchmark, slo_ms)
+
+
+def require_measured(folder: Path, full_benchmark: bool) -> None:
+    """Raises FolderError where a finished run has less than is asked for now."""
+    from benchmarks.report import open_run
+
+    if full_benchmark and not open_run(folder).report.get("throughput"):
+        raise FolderError(
+            f"{folder} holds a finished run without throughput and load; name another folder with "
+            "--out, or begin anew in it with --restart"
+        )
 
 
 def measure_speeds(

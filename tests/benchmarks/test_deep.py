@@ -12,7 +12,7 @@ import pytest
 from benchmarks import deep
 from benchmarks.profilers import open_profiler
 from benchmarks.workloads import Workload
-from compressor.errors import LoadError, OptionError
+from compressor.errors import LoadError, OptionError, SurroundingsError
 
 QUICK = deep.Settings(threads=1, profile_seconds=0.1, energy_seconds=0.1, full_seconds=3.0)
 
@@ -85,3 +85,16 @@ def test_limit_without_load_or_below_zero_is_refused() -> None:
         deep.Settings(threads=1, slo_ms=5.0)
     with pytest.raises(OptionError, match="--slo-ms -1: give milliseconds above 0"):
         deep.Settings(threads=1, full=True, slo_ms=-1.0)
+
+
+def test_a_fresh_process_that_fails_is_a_reason_without_folders(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, **_: object) -> None:
+        raise SurroundingsError(f"{path}: a fresh process was not done after 120 s")
+
+    monkeypatch.setattr(deep.starts, "start", fail)
+    found = deep.fresh_or_reason(pair, (3, 8, 8), Workload(runtime="onnxruntime"), QUICK)
+    assert found["cold_start"] is None
+    assert found["memory"]["reason"].endswith("a fresh process was not done after 120 s")
+    assert str(pair[0].parent) not in found["memory"]["reason"]
