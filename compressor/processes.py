@@ -185,5 +185,11 @@ def wait(device: str) -> None:
         PartialState().wait_for_everyone()
 
 
+def leave() -> None:
+    """Give up the connection to the others: a process that ends with it open may be aborted."""
+    if process_count() > 1 and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _join(device: str) -> None:
     PartialState(cpu=device == "cpu")

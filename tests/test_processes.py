@@ -22,9 +22,11 @@ from compressor.processes import (
     all_shares,
     average,
     batch_mean,
+    leave,
     own_device,
     process_count,
     share_of,
+    wait,
 )
 from compressor.representations import cross_correlation_loss
 from compressor.self_distillation import past_predictions
@@ -130,6 +132,9 @@ def _laws(rank: int, port: int, folder: str) -> None:
     for law in (_shares_are_the_batch, _norms_are_whole, _correlations_are_whole, _past_is_shared):
         law()
     Path(folder, str(rank)).touch()
+    wait("cpu")
+    leave()
+    os._exit(0)  # the interpreter's own end aborts now and then, after all is said
 
 
 def _shares_are_the_batch() -> None:

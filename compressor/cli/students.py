@@ -133,7 +133,7 @@ def build(
     """Build the student: prune, prove, train, export, verify, measure, report."""
     from compressor import building
     from compressor.console import Console
-    from compressor.processes import is_first
+    from compressor.processes import is_first, leave
     from compressor.recipes.wishes import Wishes, find_recipe
     from compressor.types import Packaging
     from compressor.watching import Stopwatch
@@ -202,6 +202,7 @@ def build(
             listener=console,
             stopwatch=watch,
         )
+    leave()
     if is_first():
         show_result(console, folder)
 
