@@ -21,7 +21,7 @@ from benchmarks.environment import describe
 from benchmarks.likeness import require_like
 from benchmarks.measurements import encode_samples
 from benchmarks.runtimes import form_of, known_runtimes, runtime_for
-from benchmarks.workloads import Workload
+from benchmarks.workloads import SETTING, Workload
 from compressor.errors import LoadError, OptionError, SurroundingsError
 from compressor.files import sha256, write_bytes
 
@@ -30,7 +30,7 @@ PRECISIONS = {
     "fp32": "float32", "bf16": "bfloat16", "fp16": "float16",
     "float32": "float32", "bfloat16": "bfloat16", "float16": "float16",
 }  # fmt: skip
-KEY = ("file", "runtime", "device", "precision", "batch", "threads")
+KEY = ("file", *SETTING)
 
 Document = dict[str, Any]
 

@@ -7,7 +7,7 @@ In come two files, a workload and how much time there is; out comes a dictionary
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks import attribution, cold_start, energy, load, memory, reasons, starts, throughput
 from benchmarks.profiles import profile
 from benchmarks.runtimes import runtime_for, unavailable
+from benchmarks.workers import without_folders
 from benchmarks.workloads import Workload
 from compressor.errors import LoadError, OptionError, SurroundingsError
 
@@ -92,8 +93,7 @@ def explanations(
     pair: tuple[Path, Path], input_shape: tuple[int, ...], settings: Settings
 ) -> dict[str, Any]:
     """``layers`` and ``explanation``: an entry for each runtime that can be profiled here."""
-    generator = np.random.default_rng(settings.seed)
-    inputs = generator.standard_normal((1, *input_shape), dtype=np.float32)
+    inputs = _normal((1, *input_shape), settings.seed)
     layers, told = [], []
     for name in PROFILED:
         workload = Workload(runtime=name, threads=settings.threads)
@@ -116,13 +116,6 @@ def explanations(
         layers.append(reasons.layers_row(found, workload))
         told.append(reasons.explanation_row(found, workload))
     return {"layers": layers, "explanation": told}
-
-
-def without_folders(reason: str, files: Sequence[Path]) -> str:
-    """Reports name files, not where they lie on this machine."""
-    for path in files:
-        reason = reason.replace(str(path), path.name)
-    return reason
 
 
 def reason_against(workload: Workload) -> str | None:
@@ -236,15 +229,17 @@ def _calls(
 ) -> Iterator[dict[str, Callable[[], object]]]:
     """Teacher and student loaded, each called with the same inputs."""
     runtime = runtime_for(workload)
-    generator = np.random.default_rng(seed)
-    inputs = generator.standard_normal((workload.batch, *input_shape), dtype=np.float32)
     with runtime.settings():
-        placed = runtime.place(inputs)
+        placed = runtime.place(_normal((workload.batch, *input_shape), seed))
         loaded = [runtime.prepare(path) for path in pair]
         yield {
             name: partial(run, placed)
             for name, run in zip(("teacher", "student"), loaded, strict=True)
         }
+
+
+def _normal(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 def rates(

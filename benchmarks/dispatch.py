@@ -8,7 +8,6 @@ verdicts.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import msgspec
 from benchmarks.measurements import Measurement
 from benchmarks.sampling import Sample, Subject
 from benchmarks.speedups import is_narrow, speedup
+from benchmarks.starts import own_sources_first
 from benchmarks.statistics import fewest_for
 from benchmarks.workers import Job, Outcome, Source, Told, hear
 from benchmarks.workloads import Workload
@@ -31,7 +31,6 @@ PROCESSES = 5
 MOST_TIMES = 4  # as many processes as asked for, where they end early
 MOST_SECONDS = 45.0  # of a workload whose calls are slow, beyond the time it was given
 LIFE_SECONDS = 300.0  # of a process, beyond its share; a compiler may need minutes
-ROOT = Path(__file__).resolve().parent.parent
 
 COMPARED: tuple[Subject, Subject] = ("student", "twin")
 
@@ -142,7 +141,7 @@ def run(job: Job) -> tuple[Outcome, ...]:
                 capture_output=True,
                 timeout=limit,
                 check=False,
-                env=_surroundings_of_worker(),
+                env=own_sources_first(),
             )
         except subprocess.TimeoutExpired:
             return _all_failed(job, f"its process was ended after {limit:.0f} s")
@@ -157,12 +156,6 @@ def _apart(job: Job) -> tuple[Outcome, ...]:
     for workload in job.workloads:
         found += run(replace(job, workloads=(workload,), begun_s=time.monotonic()))
     return tuple(found)
-
-
-def _surroundings_of_worker() -> dict[str, str]:
-    """This process's variables, and this very package first: a worker must not find another."""
-    known = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *([known] if known else [])])}
 
 
 def _all_failed(job: Job, reason: str) -> tuple[Outcome, ...]:

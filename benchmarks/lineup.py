@@ -28,11 +28,11 @@ from benchmarks.likeness import differences
 from benchmarks.sections.networks import float32_file
 from benchmarks.verdict import status_of
 from benchmarks.wording import headline_metric
+from benchmarks.workloads import SETTING
 from compressor.errors import OptionError
 
 FORMAT = 1
 FILE = "comparison.json"  # what figures of a comparison refer to
-SETTING = ("runtime", "device", "precision", "batch", "threads")
 Interval = tuple[float, float]
 Document = dict[str, Any]
 

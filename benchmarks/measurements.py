@@ -1,6 +1,6 @@
 """One workload as several processes measured it, and the file of its raw samples.
 
-Comes in: sittings.  Goes out: a Measurement, or JSON by columns and back.  Knows nothing of what
+Comes in: sittings.  Goes out: a Measurement, or JSON by columns.  Knows nothing of what
 the numbers say.
 """
 
@@ -16,7 +16,6 @@ from benchmarks.surroundings import Surroundings
 from benchmarks.workloads import Workload
 
 FORMAT = 2  # 2: several processes, surroundings
-COLUMNS = ("process", "subject", "round", "order", "wall_ns", "cpu_ns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,24 +63,4 @@ def encode_samples(found: Measurement, workload: Workload, seed: int) -> bytes:
                 "cpu_ns": [one.cpu_ns for one in samples],
             },
         }
-    )
-
-
-def decode_samples(content: bytes) -> tuple[Sample, ...]:
-    """The samples of a file that `encode_samples` filled; those of format 1 are of one process."""
-    document = msgspec.json.decode(content)
-    columns = document["samples"]
-    columns.setdefault("process", [0] * len(columns["subject"]))
-    return tuple(
-        Sample(
-            process=process,
-            subject=document["subjects"][subject],
-            round=turn,
-            order=order,
-            wall_ns=wall,
-            cpu_ns=cpu,
-        )
-        for process, subject, turn, order, wall, cpu in zip(
-            *(columns[name] for name in COLUMNS), strict=True
-        )
     )

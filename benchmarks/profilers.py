@@ -21,7 +21,8 @@ from scipy import stats
 
 from benchmarks.kernels import NCHWC, Kernel, Node, assign
 from benchmarks.operations import Operation, unique_names
-from benchmarks.runtimes.openvino_cpu import told_reason
+from benchmarks.runtimes.onnx_runtime import CPU, create_session, session_options
+from benchmarks.runtimes.openvino_cpu import HINTS, told_reason
 from benchmarks.workloads import Workload
 from compressor.errors import LoadError, OptionError
 
@@ -73,14 +74,8 @@ class OnnxRuntimeProfiler:
     def __init__(
         self, path: Path, operations: tuple[Operation, ...], threads: int, folder: Path
     ) -> None:
-        import onnxruntime
-
         folder.mkdir()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
+        options = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(folder / "profile")
         options.optimized_model_filepath = str(folder / "optimised.onnx")
@@ -89,13 +84,7 @@ class OnnxRuntimeProfiler:
                 options.add_session_config_entry(
                     f"session.optimized_model_external_initializers_{key}", value
                 )
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(with_names(path, folder)), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as problem:  # ONNX Runtime's own tree of errors is not public
-            first = str(problem).splitlines()[0]
-            raise LoadError(f"{path.name}: ONNX Runtime refuses the file: {first}") from problem
+        self._session = create_session(with_names(path, folder), options, [CPU], told=path.name)
         self._operations = operations
         optimised = onnx.load(str(folder / "optimised.onnx"), load_external_data=False)
         self._nodes = tuple(
@@ -201,7 +190,6 @@ class OpenVinoProfiler:
         import openvino
 
         core = openvino.Core()
-        precision = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
         try:
             model = core.read_model(str(path))
             model.reshape(list(shape))
@@ -212,7 +200,7 @@ class OpenVinoProfiler:
                     "PERF_COUNT": True,
                     "NUM_STREAMS": 1,
                     "INFERENCE_NUM_THREADS": workload.threads,
-                    "INFERENCE_PRECISION_HINT": precision.get(workload.precision, "f32"),
+                    "INFERENCE_PRECISION_HINT": HINTS[workload.precision],
                 },
             )
         except RuntimeError as problem:

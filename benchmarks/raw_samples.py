@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.workloads import SETTING
+
 Document = Mapping[str, Any]
 
-SETTING = ("runtime", "device", "precision", "batch", "threads")
 CALL = ("process", "round", "order", "subject", "wall_ns", "cpu_ns")
 FIRST_PROCESS = 0  # files of format 1 are of one process and do not say which
 

@@ -25,6 +25,7 @@ from compressor.errors import SurroundingsError
 
 LIMIT_S = 120.0
 PAGE = mmap.PAGESIZE
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,10 @@ class Start:
     peak_bytes: int | None  # from loading to the last call
 
 
-Starter = Callable[[Path], Start]
+def own_sources_first() -> dict[str, str]:
+    """This process's variables, and this very package first: a fresh one must not find another."""
+    known = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *([known] if known else [])])}
 
 
 def start(
@@ -63,8 +67,6 @@ def start(
         "arena": arena,
         "seconds": seconds,
     }
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "benchmarks.fresh", json.dumps(task)],
@@ -72,7 +74,7 @@ def start(
             text=True,
             check=False,
             timeout=limit_s,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env=own_sources_first(),
         )
     except subprocess.TimeoutExpired as late:
         raise SurroundingsError(

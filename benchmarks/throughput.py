@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from benchmarks.runtimes import runtime_for
+from benchmarks.runtimes.openvino_cpu import HINTS
 from benchmarks.sessions import open_session
 from benchmarks.statistics import percentile
 from benchmarks.workloads import Workload
@@ -266,7 +267,7 @@ class OpenVinoStreams:
             {
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": streams * workload.threads,
-                "INFERENCE_PRECISION_HINT": "bf16" if workload.precision == "bfloat16" else "f32",
+                "INFERENCE_PRECISION_HINT": HINTS[workload.precision],
             },
         )
         self._queue = openvino.AsyncInferQueue(compiled, streams)

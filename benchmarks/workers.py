@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,18 +70,22 @@ def carry_out(job: Job) -> Iterator[Outcome]:
         try:
             yield sit(job, workload, until_s=job.begun_s + (place + 1) * job.share_s)
         except CompressorError as error:
-            yield Outcome(failure=_without_folders(str(error), job))
+            yield Outcome(failure=without_folders(str(error), _files(job)))
         except Exception as error:  # a runtime may raise anything; the other workloads go on
             lines = str(error).strip().splitlines() or [""]
             reason = f"{type(error).__name__}: {lines[0]}"
-            yield Outcome(failure=_without_folders(reason, job))
+            yield Outcome(failure=without_folders(reason, _files(job)))
 
 
-def _without_folders(reason: str, job: Job) -> str:
+def without_folders(reason: str, files: Iterable[Path]) -> str:
     """Reports name files, not where they lie on this machine."""
-    for source in (job.teacher, job.student):
-        reason = reason.replace(source.path, Path(source.path).name)
+    for path in files:
+        reason = reason.replace(str(path), path.name)
     return reason
+
+
+def _files(job: Job) -> tuple[Path, Path]:
+    return Path(job.teacher.path), Path(job.student.path)
 
 
 def sit(job: Job, workload: Workload, until_s: float) -> Outcome:

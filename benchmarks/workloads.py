@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# What ``Workload.facts`` tells: equal values, equal setting.
+SETTING = ("runtime", "device", "precision", "batch", "threads")
 # Precisions of files, below float32, as reports name them.
 STORED = {"fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from export.deployables import Deployable, Drop, Metrics, TensorLoss
 from export.divergence import worst_tensors
-from export.lowering import rounded
-from export.precisions import BF16, FP16, FP32, network_of
+from export.lowering import HALVES, rounded
+from export.precisions import FP32, network_of
 from export.prediction import Array, accuracy, choose, predict_batches
 
-HALVES = (FP16.name, BF16.name)
+HALF_NAMES = frozenset(one.name for one in HALVES)
 
 
 def advise(
@@ -58,7 +58,7 @@ def advise(
             logits = logits_of(path)
             one = replace(one, metrics=_metrics(logits, labels))
             drops.append(drop_of(reference, logits, labels))
-        if one.precision not in HALVES:
+        if one.precision not in HALF_NAMES:
             worst = partial(worst_tensors, source, path, (samples,))
             found.append(_judged(one, drops, max_drop, worst))
             continue
@@ -119,7 +119,7 @@ def notes(files: Sequence[Deployable]) -> tuple[str, ...]:
                 f"{one.file}: {one.not_runnable}. Its outputs were checked in {one.checked_in}; "
                 "its drop is that of the same operators in float32 with every result rounded"
             )
-        elif one.precision in HALVES:
+        elif one.precision in HALF_NAMES:
             lines.append(
                 f"{one.file}: where ONNX Runtime has no {one.precision} kernels, as on x86, it "
                 "computes in float32. The drop is the larger of that and of every result rounded, "

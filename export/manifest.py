@@ -74,7 +74,7 @@ def write_manifest(
         command=tuple(reduce_argument(argument) for argument in command),
         seed=seed,
         versions=tuple(sorted(versions.items())),
-        files=tuple(_listed(folder, path) for path in _paths(folder)),
+        files=tuple(_listed(folder, path) for path in list_files(folder)),
     )
     write_bytes(folder / MANIFEST_FILE, _encode(manifest))
     return manifest
@@ -104,7 +104,7 @@ def check_manifest(folder: Path) -> tuple[str, ...]:
     """
     manifest = read_manifest(folder)
     listed = {one.path: one for one in manifest.files}
-    found = set(_paths(folder))
+    found = set(list_files(folder))
     lines = []
     if (folder / MANIFEST_FILE).read_bytes() != _encode(manifest):
         lines.append(f"{MANIFEST_FILE}: not as it was written (its own sha256 does not hold)")
@@ -125,10 +125,13 @@ def _difference(listed: ListedFile, found: ListedFile) -> Iterator[str]:
         yield f"{listed.path}: sha256 {found.sha256[:12]}..., {listed.sha256[:12]}... expected"
 
 
-def _paths(folder: Path) -> list[str]:
+def list_files(
+    folder: Path, but: Sequence[str] = (MANIFEST_FILE, SIGNATURE_FILE)
+) -> tuple[str, ...]:
+    """The paths of all files in ``folder`` ``but`` those, sorted, with forward slashes."""
     files = (path for path in folder.rglob("*") if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in files)
-    return sorted(name for name in names if name not in (MANIFEST_FILE, SIGNATURE_FILE))
+    return tuple(sorted(name for name in names if name not in but))
 
 
 def _listed(folder: Path, path: str) -> ListedFile:

@@ -17,15 +17,13 @@ from typing import Any
 from urllib.parse import quote
 
 from compressor.files import sha256, write_bytes
-from export.manifest import MANIFEST_FILE, SIGNATURE_FILE
+from export.manifest import MANIFEST_FILE, SIGNATURE_FILE, list_files
 
 MATERIALS_FILE = "bom.cdx.json"
 LATER = (MATERIALS_FILE, MANIFEST_FILE, SIGNATURE_FILE)  # written after what is listed
 TOOL = "compressor"
-RUNNERS = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-)  # either; what running a deployable takes; all else took part in making it
+# What running a deployable takes, either of them; all else took part in making it.
+RUNNERS = ("onnxruntime", "onnxruntime-gpu")
 
 
 def write_materials(
@@ -35,7 +33,7 @@ def write_materials(
 
     ``report`` as in docs/design.md, section 6; what it does not say is left out.
     """
-    files = [_file(folder, path) for path in sorted(_paths(folder))]
+    files = [_file(folder, path) for path in list_files(folder, LATER)]
     model = {
         "type": "machine-learning-model",
         "bom-ref": "model",
@@ -60,13 +58,6 @@ def write_materials(
     path = folder / MATERIALS_FILE
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return path
-
-
-def _paths(folder: Path) -> Iterator[str]:
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in LATER:
-            yield name
 
 
 def _file(folder: Path, path: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ follow the documentation and have not been run by anyone who could watch them: n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,24 +114,38 @@ def open_session(
     model: Path, *, threads: int, provider: str, options: Mapping[str, str] | None = None
 ) -> Any:
     """A session that may use one provider, and that keeps a record of who got which node."""
-    import onnxruntime
-
     if not Path(model).is_file():
         raise LoadError(f"{model}: no such ONNX file; export it before it is measured")
-    chosen = onnxruntime.SessionOptions()
-    chosen.intra_op_num_threads = threads
-    chosen.inter_op_num_threads = 1
-    chosen.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    chosen.log_severity_level = 3  # warnings are for whoever exports, not for whoever measures
+    chosen = session_options(threads)
     chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if provider != CPU:
         chosen.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    wanted = [(provider, dict(options or {}))]
+    return create_session(model, chosen, [(provider, dict(options or {}))], told=str(model))
+
+
+def session_options(threads: int) -> Any:
+    """What every session here has in common: nothing beside it, one operator after the other."""
+    import onnxruntime
+
+    found = onnxruntime.SessionOptions()
+    found.intra_op_num_threads = threads
+    found.inter_op_num_threads = 1
+    found.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    found.log_severity_level = 3  # warnings are for whoever exports, not for whoever measures
+    return found
+
+
+def create_session(
+    model: Path, options: Any, providers: Sequence[str | tuple[str, dict[str, str]]], *, told: str
+) -> Any:
+    """Raises LoadError, which calls the file as ``told``, where it is refused."""
+    import onnxruntime
+
     try:
-        return onnxruntime.InferenceSession(str(model), chosen, providers=wanted)
+        return onnxruntime.InferenceSession(str(model), options, providers=list(providers))
     except Exception as problem:  # ONNX Runtime's own tree of errors is not public
         first = str(problem).splitlines()[0]
-        raise LoadError(f"{model}: ONNX Runtime refuses the file: {first}") from problem
+        raise LoadError(f"{told}: ONNX Runtime refuses the file: {first}") from problem
 
 
 def require_provider(session: Any, model: Path, provider: str) -> str:

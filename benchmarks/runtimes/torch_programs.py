@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,35 +26,35 @@ WARM_UP_CALLS = 3  # before a CUDA graph is recorded, as torch's documentation a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TorchEager:
-    """A module in torch, operator by operator; ``device`` is "cpu" or "cuda"."""
+class InTorch:
+    """What all of them share; ``device`` is "cpu" or "cuda"."""
 
     threads: int
     device: str = "cpu"
+
+    def place(self, inputs: Feed) -> Any:
+        return place_tensors(inputs, self.device)
+
+    def settings(self) -> AbstractContextManager[None]:
+        return torch_settings(self.threads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchEager(InTorch):
+    """A module in torch, operator by operator."""
 
     def prepare(self, model: nn.Module | Path) -> Prepared:
         """Run a copy of its own in eval mode, so that the caller's module stays as it is."""
         module = load_module(model, self.device)
         return Prepared(call=_waiting(module, self.device), ran_by=f"torch eager on {self.device}")
 
-    def place(self, inputs: Feed) -> Any:
-        return place_tensors(inputs, self.device)
-
-    @contextmanager
-    def settings(self) -> Iterator[None]:
-        with torch_settings(self.threads):
-            yield
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TorchCompiled:
+class TorchCompiled(InTorch):
     """A module through ``torch.compile`` (Inductor); the first call compiles.
 
     A part that cannot be compiled is an error (``fullgraph``), not run operator by operator.
     """
-
-    threads: int
-    device: str = "cpu"
 
     def prepare(self, model: nn.Module | Path) -> Prepared:
         import torch
@@ -66,20 +66,11 @@ class TorchCompiled:
             late=True,
         )
 
-    def place(self, inputs: Feed) -> Any:
-        return place_tensors(inputs, self.device)
-
-    @contextmanager
-    def settings(self) -> Iterator[None]:
-        with torch_settings(self.threads):
-            yield
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CudaGraphs:
+class CudaGraphs(InTorch):
     """A module recorded once as a CUDA graph and replayed: no kernel is launched from Python."""
 
-    threads: int
     device: str = "cuda"
 
     def prepare(self, model: nn.Module | Path) -> Prepared:
@@ -114,11 +105,6 @@ class CudaGraphs:
     def place(self, inputs: Feed) -> Any:
         placed = place_tensors(inputs, self.device)
         return placed if isinstance(placed, tuple) else (placed,)
-
-    @contextmanager
-    def settings(self) -> Iterator[None]:
-        with torch_settings(self.threads):
-            yield
 
 
 def load_module(model: nn.Module | Path, device: str) -> Any:

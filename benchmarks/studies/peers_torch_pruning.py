@@ -153,6 +153,17 @@ def lost_outputs(pruner: Any, group: Any, names: dict[nn.Module, str]) -> dict[s
     return found
 
 
+def left_alone(module: nn.Module, ignored: Sequence[str]) -> list[nn.Module]:
+    """The last linear layer, the classifier, and every module whose name fits a pattern."""
+    linear = [part for part in module.modules() if isinstance(part, nn.Linear)][-1:]
+    named = [
+        part
+        for name, part in module.named_modules()
+        if any(fnmatch.fnmatch(name, pattern) for pattern in ignored)
+    ]
+    return [*linear, *named]
+
+
 def _pruner(module: nn.Module, example: Tensor, importance: str, ignored: Sequence[str]) -> Any:
     import torch_pruning as tp
 
@@ -160,12 +171,6 @@ def _pruner(module: nn.Module, example: Tensor, importance: str, ignored: Sequen
         "magnitude": tp.importance.GroupMagnitudeImportance,
         "taylor": tp.importance.GroupTaylorImportance,
     }
-    linear = [part for part in module.modules() if isinstance(part, nn.Linear)][-1:]
-    left_alone = [
-        part
-        for name, part in module.named_modules()
-        if any(fnmatch.fnmatch(name, pattern) for pattern in ignored)
-    ]
     return tp.pruner.BasePruner(
         module,
         example_inputs=example,
@@ -173,7 +178,7 @@ def _pruner(module: nn.Module, example: Tensor, importance: str, ignored: Sequen
         global_pruning=True,
         pruning_ratio=1.0,
         iterative_steps=STEPS,
-        ignored_layers=[*linear, *left_alone],
+        ignored_layers=left_alone(module, ignored),
         in_channel_groups={},  # its defaults are shared between pruners
         out_channel_groups={},
         num_heads={},

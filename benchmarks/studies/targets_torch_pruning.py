@@ -9,7 +9,6 @@ nothing of files and clocks.
 from __future__ import annotations
 
 import copy
-import fnmatch
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from benchmarks.studies.peers_torch_pruning import Widths, lost_outputs
+from benchmarks.studies.peers_torch_pruning import Widths, left_alone, lost_outputs
 from compressor.graphs import Graph
 from compressor.planning import plan_keeping
 from compressor.types import Analysis, Plan
@@ -83,12 +82,6 @@ def _pruner(
 ) -> Any:
     import torch_pruning as tp
 
-    linear = [part for part in module.modules() if isinstance(part, nn.Linear)][-1:]
-    left_alone = [
-        part
-        for name, part in module.named_modules()
-        if any(fnmatch.fnmatch(name, pattern) for pattern in ignored)
-    ]
     return tp.pruner.BasePruner(
         module,
         example_inputs=example,
@@ -96,7 +89,7 @@ def _pruner(
         global_pruning=False,
         pruning_ratio=share,
         round_to=round_to,
-        ignored_layers=[*linear, *left_alone],
+        ignored_layers=left_alone(module, ignored),
         in_channel_groups={},  # its defaults are shared between pruners
         out_channel_groups={},
         num_heads={},

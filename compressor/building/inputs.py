@@ -14,7 +14,7 @@ from compressor.loading import Teacher
 from compressor.pacing import Deadline, Epochs
 from compressor.recipes import Recipe
 from compressor.reporting import plain
-from compressor.types import Budget, Packaging
+from compressor.types import Budget, Packaging, Precisions
 
 
 def inputs_of(
@@ -29,8 +29,15 @@ def inputs_of(
     device: str,
     opset: int | None,
     packaging: Packaging,
+    precisions: Precisions,
+    target: str | None,
 ) -> Mapping[str, Any]:
-    """What a run depends on, as plain values; another machine path to the same data is the same."""
+    """What a run depends on, as plain values; another machine path to the same data is the same.
+
+    Raises OptionError for precisions that nobody knows.
+    """
+    from export import precisions as lower
+
     return {
         "teacher": teacher.source.sha256 or teacher.source.architecture,
         "architecture": teacher.source.architecture,
@@ -50,6 +57,8 @@ def inputs_of(
         "static_batch": packaging.static_batch,
         "triton": packaging.triton,
         "signed": packaging.sign_key is not None,
+        "target": target,
+        **lower.inputs_of(precisions),
     }
 
 

@@ -16,7 +16,7 @@ from compressor import reporting
 from compressor.building.closing import check_key, close
 from compressor.building.deployables import ship_student
 from compressor.building.inputs import inputs_of
-from compressor.building.speeds import measure_speeds, require_limit, require_measured
+from compressor.building.speeds import measure_speeds, require_measured
 from compressor.building.targets import for_target
 from compressor.errors import DefectError
 from compressor.execution import Site, Standing, follow, require_possible
@@ -77,7 +77,7 @@ def build(
 
     Raises InputError kinds before anything is written; ProofError and ParityError name defects.
     """
-    from export import precisions as files
+    from benchmarks.deep import require_limit
 
     check_key(packaging)
     recipe = recipe or prune_then_distill()
@@ -85,13 +85,10 @@ def build(
     listener = listener or Silent()
     folder = Path(out) if out is not None else default_folder(teacher, budget)
     require_limit(full_benchmark, slo_ms)
-    inputs = {
-        **inputs_of(
-            teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging
-        ),
-        **files.inputs_of(precisions),
-        "target": target,
-    }
+    inputs = inputs_of(
+        teacher, data, test, recipe, budget, length, sample, seed, device, opset, packaging,
+        precisions, target,
+    )  # fmt: skip
     device = own_device(device)
     if not is_first():
         wait(device)  # for the first process to decide about the folder

@@ -18,13 +18,6 @@ from compressor.runs import Run
 from compressor.types import Precisions
 
 
-def require_limit(full_benchmark: bool, slo_ms: float | None) -> None:
-    """Raises OptionError before anything is built for a limit that would be refused at the end."""
-    from benchmarks import deep
-
-    deep.require_limit(full_benchmark, slo_ms)
-
-
 def require_measured(folder: Path, full_benchmark: bool) -> None:
     """Raises FolderError where a finished run has less than is asked for now."""
     from benchmarks.report import open_run

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressor.errors import LoadError, OptionError
-from compressor.options import (
-    numbers,
-)
+from compressor.options import numbers
 
 if TYPE_CHECKING:
     from compressor.loading import Teacher
@@ -64,6 +62,7 @@ def load_given(
     watch: Stopwatch,
     fold: bool,
 ) -> Teacher:
+    """A trained teacher, its weights folded where that is asked for."""
     if not Path(teacher).is_file():  # told before torch is imported
         raise LoadError(f"{teacher}: no such file; give --teacher a weight file")
     from compressor.data import first_size, own_size

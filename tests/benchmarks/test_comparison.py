@@ -13,7 +13,9 @@ import pytest
 from benchmarks import dispatch
 from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
 from benchmarks.dispatch import Effort, Pair, measure
-from benchmarks.measurements import Measurement, decode_samples
+from benchmarks.measurements import Measurement
+from benchmarks.raw_samples import calls
+from benchmarks.sampling import Sample
 from benchmarks.workers import Outcome, Source
 from benchmarks.workloads import Workload, usual_workloads
 from compressor.errors import OptionError
@@ -48,7 +50,8 @@ def test_comparison_gives_a_row_and_raw_samples_from_several_processes(
     assert "not at hand as a .pt2 program" in skipped_row(found.skipped[0])["reason"]
     (path,) = write_samples(found, tmp_path / "run" / "benchmarks")
     assert path.name == "onnxruntime-b2.json"
-    assert decode_samples(path.read_bytes()) == one.measurement.samples
+    kept = tuple(Sample(**call) for call in calls(json.loads(path.read_bytes())))
+    assert kept == one.measurement.samples
     entry = json.loads(json.dumps(row(one)))
     needed = {"runtime", "device", "precision", "batch", "threads", "teacher", "student"}
     more = {"speedup", "interval", "verdict", "wall_speedup", "cpu_speedup", "surroundings"}
