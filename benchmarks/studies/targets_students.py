@@ -1,8 +1,9 @@
 """One network on one target: its staircases, its students, their files, and how fast these are.
 
 Comes in: a ``Network``, a ``Target``, settings, the study's folder.  Goes out: ``Student`` and
-``Timing`` records, and ONNX files.  Weights are random and untrained, widths uniform: nothing here
-says what a student answers.  Knows nothing of which cells there are, or of pages.
+``Timing`` records, and ONNX files.  Weights are random and untrained, groups are cut alike as far
+as the target does not want otherwise: nothing here says what a student answers.  Knows nothing of
+which cells there are, or of pages.
 """
 
 from __future__ import annotations
