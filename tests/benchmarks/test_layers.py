@@ -94,3 +94,21 @@ def test_every_second_of_a_kernel_is_in_a_layer_or_unplaced() -> None:
     one = profile(OPERATIONS, kernel("c1 r1", 3.0), kernel("c2", 2.0), kernel("", 0.5))
     placed = sum(layer.teacher.seconds for layer in pair_layers(one, one) if layer.teacher)
     assert placed + unplaced(one) == one.kernels_s
+
+
+def test_conversions_of_the_file_join_no_layers_and_cost_the_one_they_serve() -> None:
+    operations = (
+        operation("c1", "Conv", 100, "stem.conv.weight_quantized"),
+        operation("q", "QuantizeLinear"),
+        operation("dq", "DequantizeLinear"),
+        operation("c2", "Conv", 100, "head.conv.weight_quantized"),
+    )
+    taken_in = profile(operations, kernel("c1 q dq", 1.0), kernel("c2 dq", 1.0))
+    alone = replace(kernel("c2 q dq", 0.5, "QuantizeLinear"), converts=True)
+    left = profile(operations, kernel("c1", 1.0), alone, kernel("c2", 1.0))
+    first, second = pair_layers(taken_in, left)
+    assert (first.name, second.name) == ("stem.conv", "head.conv")
+    assert second.teacher is not None
+    assert second.student is not None
+    assert (second.teacher.convert_s, second.student.convert_s) == (0.0, 0.5)
+    assert second.student.conversions == ("QuantizeLinear",)
