@@ -163,8 +163,8 @@ def kernels_of_events(
 
 def computed_type(args: Mapping[str, Any]) -> str | None:
     """The type of a node's first input."""
-    first = next(iter(args.get("input_type_shape") or ()), {})
-    return TYPES.get(next(iter(first), ""))
+    shapes: Sequence[Mapping[str, Any]] = args.get("input_type_shape") or ()
+    return TYPES.get(next(iter(shapes[0]))) if shapes else None
 
 
 def executed_macs(node: Node, args: Mapping[str, Any]) -> int | None:

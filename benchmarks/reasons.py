@@ -236,10 +236,10 @@ def _trust(found: Explanation, workload: Workload) -> list[str]:
     said = (
         f"Kernels' times are means of {'the middle half of ' if single else ''}{found.rounds} "
         "interleaved rounds under the runtime's profiler: together "
-        f"{_time(found.teacher_kernels_s)} and {_time(found.student_kernels_s)} of the {_time(found.teacher_s)} and "
-        f"{_time(found.student_s)} "
-        "that the same calls take without it (teacher, student); with it, "
-        f"{_time(found.teacher_profiled_s)} and {_time(found.student_profiled_s)}."
+        f"{_time(found.teacher_kernels_s)} and {_time(found.student_kernels_s)} of the "
+        f"{_time(found.teacher_s)} and {_time(found.student_s)} that the same calls take without "
+        f"it (teacher, student); with it, {_time(found.teacher_profiled_s)} and "
+        f"{_time(found.student_profiled_s)}."
     )
     alone = [
         one.name for one in found.layers if (one.teacher is None) != (one.student is None)
