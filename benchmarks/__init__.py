@@ -17,6 +17,7 @@
     steps         what OpenVINO tells of the nodes that it runs
     profilers     the runtimes' own clocks for every kernel
     profiles      the time of every kernel, teacher and student in turn
+    partners      which operation of the student is which of the teacher's
     layers        teacher's and student's kernels side by side
     attribution   the time that did not fall as the MACs did, taken apart by layer and cause
     alignment     widths that a runtime's kernels want, and the student's that they do not get

@@ -137,7 +137,7 @@ def _other_kernel(found: Explanation) -> str:
 
 
 def _kernel(part: Part) -> str:
-    return "+".join(families(part))
+    return "+".join(families(part)) or "none of its own"
 
 
 def _outside(found: Explanation) -> str:

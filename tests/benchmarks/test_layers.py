@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.kernels import Kernel
-from benchmarks.layers import match, pair_layers, unplaced
+from benchmarks.layers import pair_layers, unplaced
 from benchmarks.operations import Operation
 from benchmarks.profiles import Profile
 
@@ -72,22 +72,12 @@ def test_what_one_side_fuses_is_one_layer_on_both() -> None:
 
 def test_other_names_are_matched_by_weights_and_the_rest_stands_alone() -> None:
     renamed = tuple(replace(one, name=f"other_{one.name}") for one in OPERATIONS)
-    assert match(OPERATIONS, renamed) == {"other_c1": "c1", "other_c2": "c2"}
     layers = pair_layers(
         profile(OPERATIONS, kernel("c1", 1.0), kernel("r1", 1.0, "Relu")),
         profile(renamed, kernel("other_c1", 1.0), kernel("other_r1", 1.0, "Relu")),
     )
     alone = [(one.name, one.teacher is None, one.student is None) for one in layers]
     assert alone == [("stem.conv", False, False), ("r1", False, True), ("other_r1", True, False)]
-
-
-def test_equal_name_of_another_operator_is_no_partner() -> None:
-    assert match(OPERATIONS[:1], (operation("c1", "Gemm"),)) == {}
-
-
-def test_weight_that_several_share_matches_nobody() -> None:
-    shared = tuple(operation(name, "Conv", 1, "w.weight") for name in "ab")
-    assert match(shared, tuple(replace(one, name=one.name * 2) for one in shared)) == {}
 
 
 def test_every_second_of_a_kernel_is_in_a_layer_or_unplaced() -> None:
