@@ -18,7 +18,7 @@ from benchmarks.entries import Entry, entry
 from benchmarks.figures import derive, show
 from benchmarks.formatting import UNKNOWN, count, interval, milliseconds, runtime, significant
 from benchmarks.markdown import escaped
-from benchmarks.studies.parts import put_part, table
+from benchmarks.studies.parts import number, put_part, table
 from benchmarks.verdict import status_of
 from benchmarks.workloads import SETTING
 
@@ -81,6 +81,7 @@ def _setting(reports: Sequence[Entry]) -> list[str]:
     versions = ", ".join(f"{name} {packages[name]}" for name in PACKAGES if name in packages)
     flags = " ".join(facts.get("flags").value or ())
     python = facts.get("python").value
+    threads = first.get("benchmarks", 0, "threads").value
     return [
         "Each student is made by `compressor build --of macs --epochs 0`; the command stands with "
         "the network. Nothing is trained: what a student answers is no matter here, and where the "
@@ -92,7 +93,8 @@ def _setting(reports: Sequence[Entry]) -> list[str]:
         "as the MACs did. What is missing against that, and why, is measured apart, under each "
         "runtime's profiler at batch 1, and so not the same to the last digit.",
         "",
-        f"{facts.get('cpu').value} ({flags}); {f'Python {python}, ' if python else ''}{versions}.",
+        f"{facts.get('cpu').value} ({flags}), {number(threads or 1, 'thread', 'threads')}; "
+        f"{f'Python {python}, ' if python else ''}{versions}.",
     ]
 
 

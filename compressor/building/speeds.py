@@ -42,6 +42,7 @@ def measure_speeds(
     from benchmarks import deep
     from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
     from benchmarks.dispatch import Effort
+    from benchmarks.explanations import Pair
     from benchmarks.workloads import usual_workloads
     from compressor.graphs import export_program
     from export.precisions import FP32, Precision, precisions_of
@@ -52,7 +53,7 @@ def measure_speeds(
     site.listener.stage("benchmark")
     further = [one for one in precisions_of(precisions.names) if one != FP32]
 
-    def pair(precision: Precision) -> deep.Pair:
+    def pair(precision: Precision) -> Pair:
         teacher, student = (run.folder / precision.file(one) for one in ("teacher", "student"))
         return teacher, student
 
