@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from benchmarks.runtimes import runtime_for
-from benchmarks.runtimes.openvino_cpu import HINTS
+from benchmarks.runtimes.openvino_cpu import OpenVinoCpu
 from benchmarks.sessions import open_call
 from benchmarks.statistics import percentile
 from benchmarks.workloads import Workload
@@ -259,17 +259,10 @@ class OpenVinoStreams:
         import openvino
 
         core = openvino.Core()
-        model = core.read_model(str(path))
-        model.reshape(list(inputs.shape))
-        compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                "NUM_STREAMS": streams,
-                "INFERENCE_NUM_THREADS": streams * workload.threads,
-                "INFERENCE_PRECISION_HINT": HINTS[workload.precision],
-            },
-        )
+        whole = OpenVinoCpu(threads=streams * workload.threads, precision=workload.precision)
+        # As one stream is run, but for their number.
+        settings = whole.properties() | {"NUM_STREAMS": streams}
+        compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
         self._queue = openvino.AsyncInferQueue(compiled, streams)
         self._inputs = inputs
 

@@ -46,6 +46,7 @@ Modules, in the order a network passes through them:
     costs          what a choice of kept units costs
     ranking        the order in which units go
     widths         how many units each group keeps
+    expectations   what a target is expected to take, and which widths are worth most on it
     planning       the plan
     densities      the plan that a weight-sparse teacher's layers ask for
     kinds          what a group's units are to people

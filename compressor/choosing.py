@@ -8,13 +8,15 @@ the whole network on inputs held out.  Knows nothing of training or files.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from compressor.evaluation import device_of, distance
+from compressor.expectations import Expectation
 from compressor.graphs import Graph
 from compressor.processes import agree_on, average
 from compressor.reconstruction import reconstruct
@@ -26,7 +28,17 @@ MOST_INPUTS, FEWEST_INPUTS = 256, 32  # of a trial, for refitting; a quarter as 
 MACS = 2e11  # of all those inputs, between the two
 PIECE = 32
 
-Allocation = Callable[[Analysis, Scores, Budget], Plan]
+
+class Allocation(Protocol):
+    """From scores and a budget to a plan; by a target's expected time, where that is known."""
+
+    def __call__(
+        self,
+        analysis: Analysis,
+        scores: Scores,
+        budget: Budget,
+        expectation: Expectation | None = None,
+    ) -> Plan: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +57,18 @@ class Chosen:
 
 
 def choose(
-    graph: Graph, analysis: Analysis, budget: Budget, ways: Sequence[Way], batches: Sequence[Batch]
+    graph: Graph,
+    analysis: Analysis,
+    budget: Budget,
+    ways: Sequence[Way],
+    batches: Sequence[Batch],
+    expectation: Expectation | None = None,
 ) -> Chosen:
     """The plan of the way whose student is nearest to the network in a short trial.
 
     One way needs no trial.  Raises what its allocation raises, such as BudgetError.
     """
-    plans = [_plan(graph, analysis, budget, way, batches) for way in ways]
+    plans = [_plan(graph, analysis, budget, way, batches, expectation) for way in ways]
     if len(plans) == 1:
         return Chosen(plan=plans[0], note=f"units chosen by {ways[0].name}")
     inputs = torch.cat([given for given, _ in batches])
@@ -69,10 +86,15 @@ def choose(
 
 
 def _plan(
-    graph: Graph, analysis: Analysis, budget: Budget, way: Way, batches: Sequence[Batch]
+    graph: Graph,
+    analysis: Analysis,
+    budget: Budget,
+    way: Way,
+    batches: Sequence[Batch],
+    expectation: Expectation | None,
 ) -> Plan:
-    scores = score(graph, analysis, way.criterion, batches)
-    return way.allocation(analysis, agree_on(scores, str(device_of(graph))), budget)
+    scores = agree_on(score(graph, analysis, way.criterion, batches), str(device_of(graph)))
+    return way.allocation(analysis, scores, budget, expectation)
 
 
 def _apart(

@@ -21,6 +21,7 @@ from scipy.optimize import lsq_linear
 
 from compressor.costs import CostTable, cost_table, decode
 from compressor.errors import PlanError
+from compressor.expectations import Expectation
 from compressor.planning import empty_plan, plan_by_keys, steps_of
 from compressor.ranking import Floats, Gains, Keys
 from compressor.types import Analysis, Axis, Budget, CostTerm, Plan, Scores
@@ -46,12 +47,13 @@ def plan_by_density(
     keep_whole: tuple[str, ...] = (),
     preferred: tuple[tuple[int, ...], ...] = (),
     tolerated: tuple[tuple[int, ...], ...] = (),
+    expectation: Expectation | None = None,
 ) -> Plan:
     """The plan whose layers have, as nearly as widths allow, the sparse teacher's non-zeros.
 
     ``densities``: name of a parameter (``Member.parameter``, ``CostTerm.where``; of tied ones the
     name listed there) -> share of its elements that are non-zero, in (0, 1].  The other arguments
-    are those of ``Budget``.
+    are those of ``Budget``; ``expectation`` as in ``plan``.
 
     Groups keep the shares that ``width_shares`` gives, all of them raised to one power, chosen so
     that the student has as many parameters as the teacher has non-zeros (parameters without a
@@ -76,7 +78,7 @@ def plan_by_density(
     if budget.sparsity <= 0:
         return replace(empty_plan(analysis), criterion=scores.criterion)
     shares = _width_shares(analysis, densities, steps_of(analysis, budget))
-    return plan_by_keys(analysis, scores, budget, _keys(shares))
+    return plan_by_keys(analysis, scores, budget, _keys(shares), expectation)
 
 
 def width_shares(

@@ -19,6 +19,7 @@ import numpy as np
 
 from compressor.costs import CostTable, Integers, KeepMask, cost, cost_table
 from compressor.errors import BudgetError, PlanError
+from compressor.expectations import MOST_LOST, Expectation, ways, worth
 from compressor.ranking import (
     Floats,
     Gains,
@@ -37,7 +38,7 @@ from compressor.types import (
     Scores,
     Spans,
 )
-from compressor.widths import Order, Steps, largest_share, meet, share
+from compressor.widths import Met, Order, Steps, largest_share, meet, share
 
 __all__ = [
     "cost",
@@ -57,26 +58,42 @@ FORMAT = 1
 PRICINGS = 5  # of units, in ever better known company
 
 
-def plan(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
+def plan(
+    analysis: Analysis, scores: Scores, budget: Budget, expectation: Expectation | None = None
+) -> Plan:
     """Rank all units of all groups together, cost considered, and keep the dearest.
+
+    ``expectation``: of a target's time, by which the widths are chosen that are worth most on it
+    (``expectations``); the widths that ``budget`` prefers do not count then.
 
     Raises ``BudgetError`` for a malformed or unreachable budget (the message names the largest
     reachable value) and ``PlanError`` for scores that do not belong to ``analysis``.
     """
-    return plan_by_keys(analysis, scores, budget, global_keys)
+    return plan_by_keys(analysis, scores, budget, global_keys, expectation)
 
 
-def plan_uniform(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
+def plan_uniform(
+    analysis: Analysis, scores: Scores, budget: Budget, expectation: Expectation | None = None
+) -> Plan:
     """Cut every group by the same share, as widths allow; raises as ``plan`` does."""
-    return plan_by_keys(analysis, scores, budget, uniform_keys)
+    return plan_by_keys(analysis, scores, budget, uniform_keys, expectation)
 
 
-def plan_by_keys(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys) -> Plan:
+def plan_by_keys(
+    analysis: Analysis,
+    scores: Scores,
+    budget: Budget,
+    keys: Keys,
+    expectation: Expectation | None = None,
+) -> Plan:
     """Let the units with the lowest ``keys`` go; raises as ``plan`` does."""
-    return _plan(analysis, scores, budget, keys, _whole_gains(analysis, budget))
+    gains = _whole_gains(analysis, budget)
+    return _plan(analysis, scores, budget, keys, gains, expectation)
 
 
-def plan_by_error(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
+def plan_by_error(
+    analysis: Analysis, scores: Scores, budget: Budget, expectation: Expectation | None = None
+) -> Plan:
     """Keep what the error would miss most for its cost; raises as ``plan`` does.
 
     For scores that are one measure in all groups (``sensitivity``): their sum over what goes is
@@ -85,10 +102,10 @@ def plan_by_error(analysis: Analysis, scores: Scores, budget: Budget) -> Plan:
     """
     gains = _whole_gains(analysis, budget)
     for _ in range(PRICINGS - 1):
-        keep = keep_mask(analysis, _plan(analysis, scores, budget, error_keys, gains))
+        keep = keep_mask(analysis, _plan(analysis, scores, budget, error_keys, gains, None))
         there = price_units(cost_table(analysis), keep, budget.of, analysis.groups)
         gains = replace(gains, freed=np.sqrt(gains.freed * there.freed))
-    return _plan(analysis, scores, budget, error_keys, gains)
+    return _plan(analysis, scores, budget, error_keys, gains, expectation)
 
 
 def empty_plan(analysis: Analysis) -> Plan:
@@ -180,13 +197,19 @@ def _whole_gains(analysis: Analysis, budget: Budget) -> Gains:
     return price_units(table, keep, budget.of, analysis.groups)
 
 
-def _plan(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys, gains: Gains) -> Plan:
+def _plan(
+    analysis: Analysis,
+    scores: Scores,
+    budget: Budget,
+    keys: Keys,
+    gains: Gains,
+    expectation: Expectation | None,
+) -> Plan:
     values = _values(analysis, scores)
     table = cost_table(analysis)
-    before = _whole(table)
     order = Order(
         table=table,
-        before=before,
+        before=_whole(table),
         of=budget.of,
         keys=tuple(np.sort(group) for group in keys(values, gains)),
         # Stable: of equal scores the later unit goes first.
@@ -196,22 +219,46 @@ def _plan(analysis: Analysis, scores: Scores, budget: Budget, keys: Keys, gains:
     reachable = largest_share(order, steps)
     if budget.sparsity > reachable:
         raise BudgetError(_out_of_reach(analysis, budget, gains.freed, reachable))
-    met = meet(order, steps, budget)
+    if expectation is None:
+        met = meet(order, steps, budget)
+        warnings = (*met.unliked, *met.warnings)
+    else:
+        budget, met = _worth_most(analysis, order, budget, gains, expectation)
+        warnings = met.warnings
     keep = order.mask(met.widths)
     after = table.price(keep)
     return Plan(
         format=FORMAT,
         fingerprint=analysis.fingerprint,
         budget=budget,
-        achieved=share(before, after, budget.of),
+        achieved=share(order.before, after, budget.of),
         multiple_of=met.multiple_of,
         criterion=scores.criterion,
         groups=_kept_units(analysis, table, keep),
-        before=before,
+        before=order.before,
         after=after,
-        warnings=met.warnings,
+        warnings=warnings,
         inputs=analysis.inputs,
     )
+
+
+def _worth_most(
+    analysis: Analysis, order: Order, budget: Budget, gains: Gains, expectation: Expectation
+) -> tuple[Budget, Met]:
+    """Of all ways to meet the budget, what is worth most on a target; the first is the plain one,
+    and none may lose more than ``MOST_LOST`` times as much."""
+    units = [group.units for group in analysis.groups]
+    found: list[tuple[float, Budget, Met]] = []
+    limit = math.inf
+    for way in ways(budget, expectation, units, gains.freed):
+        met = meet(order, _steps(analysis, way, gains.freed), way)
+        lost = order.lost(met.widths, gains.freed)
+        limit = limit if found else MOST_LOST * lost
+        if lost <= limit:
+            shares = [width / count for width, count in zip(met.widths, units, strict=True)]
+            found.append((worth(expectation.seconds(shares), lost), way, met))
+    _, way, met = max(found, key=lambda one: one[0])
+    return way, met
 
 
 def _steps(analysis: Analysis, budget: Budget, gains: Floats) -> Steps:

@@ -53,6 +53,15 @@ class Order:
         """Share of the budget's measure that goes when groups keep ``widths``."""
         return share(self.before, self.table.price(self.mask(widths)), self.of)
 
+    def lost(self, widths: Widths, freed: Floats) -> float:
+        """What a threshold on the keys keeps least: the keys of all that goes, each as often as it
+        frees.  ``freed``: by one unit of every group; one that frees nothing loses nothing."""
+        return sum(
+            float(gain * keys[: keys.size - width].sum())
+            for keys, width, gain in zip(self.keys, widths, freed, strict=True)
+            if gain > 0
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
@@ -121,10 +130,12 @@ class Steps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Met:
-    """Widths that meet a budget, the multiple they are rounded to, and what gave way."""
+    """Widths that meet a budget, the multiple they are rounded to, and what gave way: preferred
+    widths (``unliked``), multiples and the budget itself."""
 
     widths: Widths
     multiple_of: int
+    unliked: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -163,16 +174,21 @@ def meet(order: Order, steps: Steps, budget: Budget) -> Met:
         else:
             widths = _mend(target, allowed, _threshold(target, allowed), enough=CLOSE)
         if target.met(widths):
-            warnings = _relaxations(budget, steps, multiple_of, widths)
-            return Met(widths=widths, multiple_of=multiple_of, warnings=warnings)
+            return Met(
+                widths=widths,
+                multiple_of=multiple_of,
+                unliked=_unliked(budget, steps, widths),
+                warnings=_other_multiples(budget, steps, multiple_of),
+            )
     widths = _search_around(target, steps.allowed(1), widths)
-    warnings = _relaxations(budget, steps, 1, widths)
+    warnings = _other_multiples(budget, steps, 1)
     if not target.met(widths):
         warnings += (
             f"{_percent(budget)} cannot be met within half a point, single units are too large; "
             f"taken is the nearest value not below, {100 * order.share(widths):.1f} %",
         )
-    return Met(widths=widths, multiple_of=1, warnings=warnings)
+    unliked = _unliked(budget, steps, widths)
+    return Met(widths=widths, multiple_of=1, unliked=unliked, warnings=warnings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,20 +224,24 @@ def _percent(budget: Budget) -> str:
     return f"{100 * budget.sparsity:g} % of {budget.of}"
 
 
-def _relaxations(budget: Budget, steps: Steps, multiple_of: int, widths: Widths) -> tuple[str, ...]:
-    """What gave way; where all groups have preferred widths there is no multiple to speak of."""
-    told = []
-    if off := steps.off(widths):
-        told.append(
-            f"{off} of {len(widths)} groups have another width than those preferred: with these "
-            f"alone {_percent(budget)} cannot be met within half a point"
-        )
-    if multiple_of != budget.multiple_of and not (steps.preferred and all(steps.preferred)):
-        told.append(
-            f"widths are multiples of {multiple_of}, not of {budget.multiple_of}: with the latter "
-            f"{_percent(budget)} cannot be met within half a point"
-        )
-    return tuple(told)
+def _unliked(budget: Budget, steps: Steps, widths: Widths) -> tuple[str, ...]:
+    off = steps.off(widths)
+    if not off:
+        return ()
+    return (
+        f"{off} of {len(widths)} groups have another width than those preferred: with these "
+        f"alone {_percent(budget)} cannot be met within half a point",
+    )
+
+
+def _other_multiples(budget: Budget, steps: Steps, multiple_of: int) -> tuple[str, ...]:
+    """Where all groups have preferred widths there is no multiple to speak of."""
+    if multiple_of == budget.multiple_of or (steps.preferred and all(steps.preferred)):
+        return ()
+    return (
+        f"widths are multiples of {multiple_of}, not of {budget.multiple_of}: with the latter "
+        f"{_percent(budget)} cannot be met within half a point",
+    )
 
 
 def _threshold(target: _Target, allowed: Allowed) -> Widths:

@@ -204,7 +204,8 @@ def test_a_student_planned_for_a_target_says_so(
     plan = json.loads((folder / "plan.json").read_bytes())
     assert report["target"]["name"] == "onnxruntime:int8"
     assert report["target"]["environment"]["threads"] == 1
-    assert len(plan["budget"]["preferred"]) == len(plan["groups"]) == report["target"]["groups"]
+    assert len(plan["groups"]) == report["target"]["groups"]
+    assert report["target"]["expected_speedup"] > 0
     assert build_for("onnxruntime:int8") == folder
     with pytest.raises(FolderError, match="target"):
         build_for(None)

@@ -6,16 +6,25 @@ every group, and the widths as a ``Budget`` wants them.  Knows nothing of scores
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.probe.probing import MINUTES, Probe, probe
 from benchmarks.probe.targets import Target
+from compressor.expectations import Expectation
 from compressor.graphs import Graph
 from compressor.operators import find_operators
-from compressor.staircases import Choice, Layer, choose_widths
+from compressor.staircases import (
+    Choice,
+    Layer,
+    Staircase,
+    by_shape,
+    choose_widths,
+    expected_seconds,
+    wanted_widths,
+)
 from compressor.types import Analysis, Budget
 
 
@@ -34,6 +43,30 @@ class Chosen:
             preferred=tuple(one.worth for one in self.choices),
             tolerated=tuple(one.tolerable for one in self.choices),
         )
+
+    def expectation(self) -> Expectation:
+        """What a network of other widths is expected to take, and the widths worth having."""
+        staircases = (*self.probe.staircases, *self._unclimbed())
+        return Expectation(
+            seconds=lambda kept: expected_seconds(self.layers, staircases, kept),
+            liked=tuple(one.worth for one in self.choices),
+            tolerated=tuple(one.tolerable for one in self.choices),
+        )
+
+    def _unclimbed(self) -> Iterator[Staircase]:
+        """Layers that were not measured at other widths are taken to be proportional to them."""
+        have = by_shape(self.probe.staircases)
+        seen = {one.operator: one.seconds for one in self.probe.looks}
+        for operator, side in wanted_widths(self.layers, [one.units for one in self.choices]):
+            if (operator, side) not in have and seen.get(operator, 0.0) > 0:
+                whole = operator.size(side)
+                yield Staircase(
+                    operator=operator,
+                    side=side,
+                    widths=(1, whole),
+                    seconds=(seen[operator] / whole, seen[operator]),
+                    noise=1.0,
+                )
 
     def facts(self) -> dict[str, Any]:
         """For ``report.json``."""

@@ -15,6 +15,7 @@ from benchmarks.formatting import (
     points,
     seconds,
     share,
+    significant,
     size,
 )
 from benchmarks.plots.bars import part_bar
@@ -103,7 +104,11 @@ def asked_for(report: Entry, plan: Plan | None) -> Phrase:
     said.append(".")
     target = report.get("target")
     if target.value:
-        said += [" Widths chosen for ", cite(target.get("name")), "."]
+        said += [" Widths chosen for ", cite(target.get("name"))]
+        if target.get("expected_speedup").known:
+            expected = show(target.get("expected_speedup"), significant)
+            said += [", where its layers are expected to be ", expected, " times as fast"]
+        said.append(".")
     if data.known:
         said.append(f" Data: {data.value['name']}")
         for key in ("train", "validation", "test"):

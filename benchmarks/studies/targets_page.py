@@ -25,6 +25,7 @@ from benchmarks.studies.targets_records import (
     Timing,
     WayName,
 )
+from compressor.expectations import MOST_LOST
 
 PART = "targets"
 RIVALS: tuple[WayName, ...] = ("multiples", "torch-pruning")
@@ -142,10 +143,13 @@ def _setting(results: Results, command: str, facts: dict[str, Any]) -> list[str]
         f"Written by `{command}`.",
         f"Every student has {share(1 - settings.sparsity, 0)} of the network's MACs, as near as "
         "its widths allow (a share in bold is more than half a point off). Weights are random and "
-        "were not trained, and all groups are cut by the same share, by magnitude: speed hangs on "
-        "widths alone, and nothing here says what a student answers. Planned for the target means "
-        "`--target`: staircases of the network's layers are measured first, "
-        f"{settings.probe_minutes:g} minutes for each network and target. torch-pruning cuts with "
+        "were not trained, and groups are cut by the same share, by magnitude, as far as nothing "
+        "else is said: speed hangs on widths alone, and nothing here says what a student answers. "
+        "Planned for the target means `--target`: staircases of the network's layers are measured "
+        f"first, {settings.probe_minutes:g} minutes for each network and target, and of many ways "
+        "to meet the budget the one is taken that is worth most, some groups left whole and others "
+        f"cut by more (it may lose {MOST_LOST:g} times as much as the even way by the keys, if the "
+        "time pays for it). torch-pruning cuts with "
         "`global_pruning=False` and `round_to=8`, by the share whose MACs are nearest.",
         "Figures are how many times faster than the dense network, with the interval of 95 % over "
         f"fresh processes, batch 1, {number(settings.threads, 'thread', 'threads')}; 'by its "

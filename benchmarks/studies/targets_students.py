@@ -1,8 +1,9 @@
 """One network on one target: its staircases, its students, their files, and how fast these are.
 
 Comes in: a ``Network``, a ``Target``, settings, the study's folder.  Goes out: ``Student`` and
-``Timing`` records, and ONNX files.  Weights are random and untrained, widths uniform: nothing here
-says what a student answers.  Knows nothing of which cells there are, or of pages.
+``Timing`` records, and ONNX files.  Weights are random and untrained, groups are cut alike as far
+as the target does not want otherwise: nothing here says what a student answers.  Knows nothing of
+which cells there are, or of pages.
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ from compressor.loading import Teacher, capture_teacher, untrained
 from compressor.planning import plan_uniform
 from compressor.removal import remove
 from compressor.scoring import magnitude, score
-from compressor.staircases import expected_seconds
-from compressor.types import Analysis, Budget, Plan, Scores
+from compressor.types import Analysis, Budget, Scores
 from export.descriptions import Description
 from export.onnx_files import write_onnx
 
@@ -112,9 +112,8 @@ def make_student(ground: Ground, way: WayName) -> Student:
         student = capture(made.module.eval(), subject.graph.example_inputs)
     else:
         budget = Budget(place.settings.sparsity, "macs", multiple_of=MULTIPLE)
-        if way == "target":
-            budget = ground.chosen.on(budget)
-        plan = plan_uniform(subject.analysis, subject.scores, budget)
+        expectation = ground.chosen.expectation() if way == "target" else None
+        plan = plan_uniform(subject.analysis, subject.scores, budget, expectation)
         student = remove(subject.graph, subject.analysis, plan)
     _write(place, student, way)
     return Student(
@@ -123,25 +122,10 @@ def make_student(ground: Ground, way: WayName) -> Student:
         way=way,
         key=place.key,
         gone=1 - analyze(student).model.macs / subject.analysis.model.macs,
-        expected=_expected(ground.chosen, plan),
+        expected=ground.chosen.expectation().speedup(plan),
         widths=tuple(group.width for group in plan.groups),
         warnings=plan.warnings,
     )
-
-
-def _expected(chosen: Chosen, plan: Plan) -> float | None:
-    """How many times faster than the dense network by the staircases; None without any."""
-    layers, staircases = chosen.layers, chosen.probe.staircases
-    if not staircases:
-        return None
-    whole, cut = (
-        expected_seconds(layers, staircases, shares)
-        for shares in (
-            [1.0] * len(plan.groups),
-            [group.width / group.units for group in plan.groups],
-        )
-    )
-    return whole / cut
 
 
 def time_pair(ground: Ground, first: str, second: str) -> Timing:

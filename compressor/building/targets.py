@@ -12,18 +12,30 @@ from typing import Any
 
 import torch
 
+from compressor.expectations import Expectation
 from compressor.preparing import Prepared
 from compressor.processes import told_by_first
-from compressor.types import Budget
+from compressor.types import Budget, Plan
 from compressor.watching import Listener, Stopwatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """A budget with the widths that a target likes, and what the report says of these."""
+    """A budget with the widths that a target likes, what the target is expected to take, and what
+    the report says of it; the budget alone where there is no target."""
 
     budget: Budget
-    facts: Mapping[str, Any] | None
+    expectation: Expectation | None = None
+    facts: Mapping[str, Any] | None = None
+
+    def told(self, plan: Plan | None) -> dict[str, Any] | None:
+        """For ``report.json``: the facts, and how many times faster the plan is expected to be."""
+        if self.facts is None or self.expectation is None:
+            return None
+        return {
+            **self.facts,
+            "expected_speedup": None if plan is None else self.expectation.speedup(plan),
+        }
 
 
 def for_target(
@@ -41,12 +53,12 @@ def for_target(
     Raises OptionError for a target that is unknown or cannot run here.
     """
     if target is None:
-        return Aim(budget=budget, facts=None)
-    from benchmarks.probe.choices import choose_for
+        return Aim(budget=budget)
+    from benchmarks.probe.choices import Chosen, choose_for
     from benchmarks.probe.targets import parse_target
     from benchmarks.probe.telling import note
 
-    def found() -> tuple[Budget, dict[str, Any], str]:
+    def found() -> tuple[Chosen, str]:
         chosen = choose_for(
             prepared.graph,
             prepared.analysis,
@@ -55,10 +67,10 @@ def for_target(
             announce=listener.note,
             progress=listener.working,
         )
-        return chosen.on(budget), chosen.facts(), note(chosen)
+        return chosen, note(chosen)
 
     listener.stage(f"widths for {target}")
     with watch.timed("probe"):
-        aimed, facts, told = told_by_first(found, device)
+        chosen, told = told_by_first(found, device)
     listener.note(told)
-    return Aim(budget=aimed, facts=facts)
+    return Aim(budget=chosen.on(budget), expectation=chosen.expectation(), facts=chosen.facts())

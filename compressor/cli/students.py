@@ -255,13 +255,17 @@ def plan(
     )
     speaker = Silent() if as_json else Console()
     aim = for_target(target, budget, ready, threads, probe_minutes, "cpu", speaker, watch)
-    budget = aim.budget
-    made = first_plan(chosen.phases[0], ready.graph, ready.analysis, budget, ready.sample)
+    made = first_plan(
+        chosen.phases[0], ready.graph, ready.analysis, aim.budget, ready.sample, aim.expectation
+    )
     told = narrowing.narrow(ready.graph, ready.analysis, made)
     if as_json:
         typer.echo(json_text({**msgspec.to_builtins(told), **msgspec.to_builtins(made)}))
     else:
         Console().plan(told, made, everything=everything)
+        if aim.expectation is not None:
+            faster = aim.expectation.speedup(made)
+            Console().note(f"on {target} its layers are expected to be {faster:.2f} times as fast")
 
 
 def _check_target(target: str | None, minutes: float) -> None:

@@ -60,7 +60,12 @@ def prune(phase: Prune, standing: Standing, site: Site, length: Length) -> Stand
     with site.watch.timed("plan"):
         site.listener.stage("score and plan")
         chosen = choose(
-            site.placed(site.graph), site.analysis, site.budget, phase.ways, site.placed_sample()
+            site.placed(site.graph),
+            site.analysis,
+            site.budget,
+            phase.ways,
+            site.placed_sample(),
+            site.expectation,
         )
     site.listener.note(chosen.note)
     return replace(
@@ -142,6 +147,7 @@ def read_widths(phase: ReadWidths, standing: Standing, site: Site, length: Lengt
             keep_whole=budget.keep_whole,
             preferred=budget.preferred,
             tolerated=budget.tolerated,
+            expectation=site.expectation,
         )
     return cut(standing, site, standing.pruned, made)
 

@@ -66,7 +66,7 @@ def prune_units_early(
         def planned(seen: Preview) -> Plan:
             criterion = phase.criterion(seen, phase.look.saliency)
             scores = agree_on(score(graph, site.analysis, criterion), site.device)
-            return phase.allocation(site.analysis, scores, site.budget)
+            return phase.allocation(site.analysis, scores, site.budget, site.expectation)
 
         made, by_labels = planned(preview), planned(preview.without_distillation)
         note = _told(diagnose(graph, preview, kept_units(made), kept_units(by_labels)))

@@ -15,6 +15,7 @@ import torch
 from compressor.choosing import choose
 from compressor.errors import DataError, OptionError
 from compressor.execution.standing import Length, Site, Standing
+from compressor.expectations import Expectation
 from compressor.graphs import Graph
 from compressor.phases import (
     Distill,
@@ -94,7 +95,12 @@ def carry_out(phase: Phase, standing: Standing, site: Site, length: Length) -> S
 
 
 def first_plan(
-    phase: Phase, graph: Graph, analysis: Analysis, budget: Budget, sample: Sequence[Batch]
+    phase: Phase,
+    graph: Graph,
+    analysis: Analysis,
+    budget: Budget,
+    sample: Sequence[Batch],
+    expectation: Expectation | None = None,
 ) -> Plan:
     """What a recipe's first phase removes.  Raises OptionError where only training can tell."""
     if not isinstance(phase, Prune):
@@ -102,4 +108,4 @@ def first_plan(
             "only prune-then-distill in its structured form can be planned beforehand; other "
             "recipes find out what goes while they build"
         )
-    return choose(graph, analysis, budget, phase.ways, sample).plan
+    return choose(graph, analysis, budget, phase.ways, sample, expectation).plan

@@ -15,6 +15,7 @@ from compressor.data import ImageData
 from compressor.distillation import Distilled
 from compressor.errors import ProofError
 from compressor.evaluation import placed
+from compressor.expectations import Expectation
 from compressor.graphs import Graph
 from compressor.judging import Judge, Stage
 from compressor.pacing import Deadline, Epochs
@@ -39,6 +40,7 @@ class Site:
     data: ImageData
     sample: tuple[Batch, ...]  # of training images, for scoring and repair
     budget: Budget
+    expectation: Expectation | None = None  # of the target's time; None: there is no target
     seed: int
     device: str
     judge: Judge

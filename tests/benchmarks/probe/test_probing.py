@@ -102,6 +102,25 @@ def test_probe_covers_the_layers_and_is_kept(
     assert anew.probe.new > 0
 
 
+def test_a_network_of_other_widths_is_expected_to_take_less(chosen: Chosen) -> None:
+    expectation = chosen.expectation()
+    whole, half, least = (
+        expectation.seconds([share] * len(chosen.choices)) for share in (1.0, 0.5, 0.1)
+    )
+    assert whole > half > least > 0
+    assert expectation.liked == chosen.on(Budget(0.5)).preferred
+
+
+def test_layers_that_had_no_turn_are_expected_to_go_with_their_widths(chosen: Chosen) -> None:
+    blind = replace(chosen, probe=replace(chosen.probe, staircases=())).expectation()
+    seconds = {one.operator: one.seconds for one in chosen.probe.looks}
+    groups = len(chosen.choices)
+    assert blind.seconds([1.0] * groups) == pytest.approx(
+        sum(seconds[layer.operator] for layer in chosen.layers)
+    )
+    assert blind.seconds([0.5] * groups) < 0.6 * blind.seconds([1.0] * groups)
+
+
 def test_probing_anew_keeps_what_other_networks_measured(network: Graph, tmp_path: Path) -> None:
     target = parse_target("onnxruntime", threads=1)
     environment = environment_of(target)
