@@ -14,11 +14,15 @@
     comparison    a pair over several workloads: one row each
     operations    an ONNX file's nodes: multiply-accumulates, bytes, widths
     kernels       what the runtime made of them: which nodes each of its kernels computes
+    steps         what OpenVINO tells of the nodes that it runs
     profilers     the runtimes' own clocks for every kernel
     profiles      the time of every kernel, teacher and student in turn
+    partners      which operation of the student is which of the teacher's
     layers        teacher's and student's kernels side by side
     attribution   the time that did not fall as the MACs did, taken apart by layer and cause
-    reasons       that in words, and as rows of the report
+    alignment     widths that a runtime's kernels want, and the student's that they do not get
+    reasons       all that in words
+    explanations  the same for each runtime and precision, as entries of the report
     sessions      ONNX Runtime with a setting that is not the usual one
     throughput    samples per second by batch, and by threads and streams
     load          open-loop arrivals, latency from the scheduled start, highest rate under a limit

@@ -16,10 +16,12 @@ Waterman & Patterson, CACM 52(4), 2009).  Knows nothing of words.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from benchmarks.kernels import TYPE, Kernel
 from benchmarks.layers import Layer, Part, pair_layers, unplaced
 from benchmarks.profiles import Profile
 
@@ -51,6 +53,25 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conversions:
+    """Conversions of type of one kind that run on their own: how many, and what they take."""
+
+    kind: str  # "Cast", "DequantizeLinear", "Convert"
+    teacher: int
+    student: int
+    teacher_s: float
+    student_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Types:
+    """Layers that multiply, by the type they compute in: ``(("int8", 20), ("float32", 1))``."""
+
+    teacher: tuple[tuple[str, int], ...]
+    student: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Seconds are those of one call.  The pieces' sum is ``missing_s``."""
 
@@ -64,6 +85,10 @@ class Explanation:
     student_profiled_s: float
     teacher_macs: int
     student_macs: int
+    teacher_unplaced_s: float  # in kernels of which no layer could be told
+    student_unplaced_s: float
+    conversions: tuple[Conversions, ...]
+    types: Types
     uncounted: tuple[str, ...]  # operators that multiply and were not counted
     rounds: int
     contention: float  # wall over the process's own time while all this was measured
@@ -110,6 +135,13 @@ def explain(teacher: Profile, student: Profile) -> Explanation:
         student_profiled_s=student.profiled_call_s,
         teacher_macs=teacher.macs,
         student_macs=student.macs,
+        teacher_unplaced_s=unplaced(teacher),
+        student_unplaced_s=unplaced(student),
+        conversions=conversions_of(teacher, student),
+        types=Types(
+            teacher=types_of([one.teacher for one in layers]),
+            student=types_of([one.student for one in layers]),
+        ),
         uncounted=tuple(sorted(uncounted)),
         rounds=teacher.rounds,
         contention=teacher.contention,
@@ -140,6 +172,41 @@ def take_apart(layer: Layer, overall: float, rates: tuple[float, float]) -> list
             (_rest(after, rates), after.main_s - executed * before.main_s),
         ]
     return [Piece(cause=cause, layer=layer.name, seconds=seconds) for cause, seconds in found]
+
+
+def conversions_of(teacher: Profile, student: Profile) -> tuple[Conversions, ...]:
+    """Those of type, by kind; those of layout are told with the layers alone."""
+    ran = [
+        [(kind_of(one, side), one.seconds) for one in side.kernels if one.converts]
+        for side in (teacher, student)
+    ]
+    found = []
+    for kind in sorted({kind for side in ran for kind, _ in side if kind in TYPE}):
+        before, after = ([seconds for one, seconds in side if one == kind] for side in ran)
+        found.append(
+            Conversions(
+                kind=kind,
+                teacher=len(before),
+                student=len(after),
+                teacher_s=sum(before),
+                student_s=sum(after),
+            )
+        )
+    return tuple(found)
+
+
+def kind_of(kernel: Kernel, profile: Profile) -> str:
+    """The file's operator where the conversion is of the file, else the runtime's own."""
+    operators = {one.name: one.operator for one in profile.operations if one.converts}
+    return next((operators[name] for name in kernel.covers if name in operators), kernel.operator)
+
+
+def types_of(parts: Sequence[Part | None]) -> tuple[tuple[str, int], ...]:
+    """Most frequent first; one that computes in several counts as the mix that it is."""
+    counts = Counter(
+        " and ".join(one.computes_in) for one in parts if one and one.macs and one.computes_in
+    )
+    return tuple(counts.most_common())
 
 
 def own_share(before: Part, after: Part) -> float:

@@ -175,7 +175,8 @@ def read_earlier(path: Path) -> Document:
 def against(now: Document, before: Document, name: str) -> Document:
     """``now`` with what ``before`` had for the same files and settings in every row.
 
-    Raises OptionError where the environments differ, or the reference is another file.
+    ``changed``: compared files whose content is another than then.  Raises OptionError where the
+    environments differ, or the reference is another file.
     """
     require_like(now["environment"], before["environment"], ("this run", name))
     known = {entry["file"]: entry["sha256"] for entry in before["files"]}
@@ -186,4 +187,9 @@ def against(now: Document, before: Document, name: str) -> Document:
     for one in now["rows"]:
         old = earlier.get(tuple(one[key] for key in KEY))
         rows.append({**one, "before": old and {key: old[key] for key in ("speedup", "interval")}})
-    return {**now, "rows": rows}
+    changed = [
+        entry["file"]
+        for entry in now["files"][1:]
+        if known.get(entry["file"], entry["sha256"]) != entry["sha256"]
+    ]
+    return {**now, "rows": rows, "changed": changed}

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import attribution, cold_start, energy, load, memory, reasons, starts, throughput
-from benchmarks.profiles import profile
-from benchmarks.runtimes import runtime_for, unavailable
+from benchmarks import cold_start, energy, load, memory, starts, throughput
+from benchmarks.explanations import PROFILED, Pair, explain_all, reason_against
+from benchmarks.runtimes import runtime_for
 from benchmarks.workers import without_folders
 from benchmarks.workloads import Workload
-from compressor.errors import LoadError, OptionError, SurroundingsError
+from compressor.errors import OptionError, SurroundingsError
 
-PROFILED = ("onnxruntime", "openvino")
+FP32 = "fp32"
 BATCHES = (1, 2, 4, 8, 16, 32)
 LOADS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)  # shares of what the faster of the two could serve
 COLD = "cold"  # prefix of subjects whose file was dropped from the page cache before
@@ -38,7 +38,7 @@ class Settings:
     slo_ms: float | None = None  # p99 that load must keep; needs ``full``
     cores: int | None = None  # shared out among streams; ``threads`` where None
     processes: int = 3  # fresh ones for each file
-    profile_seconds: float = 2.0
+    profile_seconds: float = 2.0  # of each runtime, shared by the precisions
     energy_seconds: float = 3.0
     full_seconds: float = 60.0
     seed: int = 0
@@ -63,18 +63,27 @@ def measure(
     input_shape: tuple[int, ...],
     settings: Settings,
     *,
+    lower: Mapping[str, Pair] | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> dict[str, Any]:
     """The keys ``layers``, ``explanation``, ``cold_start``, ``memory``, ``energy``; ``throughput``
     and ``load`` are None unless ``settings.full``.
 
-    ``input_shape`` is that of one input, without the batch.  Raises LoadError where a file cannot
-    be run; a fresh process that fails is a reason.
+    ``teacher`` and ``student`` are the fp32 files, ``lower`` those of further precisions, which are
+    explained alone.  ``input_shape`` is that of one input, without the batch.  Raises LoadError
+    where a file cannot be run; a fresh process that fails is a reason, and so is a file of a
+    precision that a runtime refuses.
     """
     workload = Workload(runtime="onnxruntime", threads=settings.threads)
     pair = (teacher, student)
     progress("where the time goes")
-    found = explanations(pair, input_shape, settings)
+    found = explain_all(
+        {FP32: pair, **(lower or {})},
+        input_shape,
+        threads=settings.threads,
+        seconds=settings.profile_seconds,
+        seed=settings.seed,
+    )
     progress("fresh processes")
     found |= fresh_or_reason(pair, input_shape, workload, settings)
     progress("energy")
@@ -89,48 +98,8 @@ def measure(
     return found
 
 
-def explanations(
-    pair: tuple[Path, Path], input_shape: tuple[int, ...], settings: Settings
-) -> dict[str, Any]:
-    """``layers`` and ``explanation``: an entry for each runtime that can be profiled here."""
-    inputs = _normal((1, *input_shape), settings.seed)
-    layers, told = [], []
-    for name in PROFILED:
-        workload = Workload(runtime=name, threads=settings.threads)
-        reason = reason_against(workload)
-        if reason is None:
-            try:
-                profiles = profile(
-                    *pair,
-                    inputs,
-                    workload=workload,
-                    seconds=settings.profile_seconds,
-                    seed=settings.seed,
-                )
-                found = attribution.explain(*profiles)
-            except (LoadError, SurroundingsError, ValueError) as problem:
-                reason = without_folders(str(problem), pair)
-        if reason is not None:
-            told.append({**workload.facts, "reason": reason})
-            continue
-        layers.append(reasons.layers_row(found, workload))
-        told.append(reasons.explanation_row(found, workload))
-    return {"layers": layers, "explanation": told}
-
-
-def reason_against(workload: Workload) -> str | None:
-    """Why a workload cannot be run here; None where it can."""
-    reason = unavailable(workload)
-    if reason is None:
-        try:
-            runtime_for(workload)
-        except OptionError as problem:
-            return str(problem)
-    return reason
-
-
 def fresh_or_reason(
-    pair: tuple[Path, Path], input_shape: tuple[int, ...], workload: Workload, settings: Settings
+    pair: Pair, input_shape: tuple[int, ...], workload: Workload, settings: Settings
 ) -> dict[str, Any]:
     """``fresh_processes``; where one fails, the reason stands with ``memory``: a student that was
     trained for hours is not given up for it."""
@@ -143,7 +112,7 @@ def fresh_or_reason(
 
 
 def fresh_processes(
-    pair: tuple[Path, Path],
+    pair: Pair,
     input_shape: tuple[int, ...],
     workload: Workload,
     processes: int,
@@ -207,7 +176,7 @@ def _memory_row(
 
 
 def joules(
-    pair: tuple[Path, Path], input_shape: tuple[int, ...], workload: Workload, settings: Settings
+    pair: Pair, input_shape: tuple[int, ...], workload: Workload, settings: Settings
 ) -> dict[str, Any]:
     """``energy``: joules of a call by meter, or the reason why there are none."""
     meters, reason = energy.find_meters(workload.device)
@@ -225,7 +194,7 @@ def joules(
 
 @contextmanager
 def _calls(
-    pair: tuple[Path, Path], input_shape: tuple[int, ...], workload: Workload, seed: int
+    pair: Pair, input_shape: tuple[int, ...], workload: Workload, seed: int
 ) -> Iterator[dict[str, Callable[[], object]]]:
     """Teacher and student loaded, each called with the same inputs."""
     runtime = runtime_for(workload)
@@ -243,7 +212,7 @@ def _normal(shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 def rates(
-    pair: tuple[Path, Path],
+    pair: Pair,
     input_shape: tuple[int, ...],
     workload: Workload,
     settings: Settings,
@@ -293,7 +262,7 @@ def _best(rates: list[throughput.Rate], limit_ms: float) -> list[dict[str, Any]]
 
 
 def loads(
-    pair: tuple[Path, Path],
+    pair: Pair,
     input_shape: tuple[int, ...],
     workload: Workload,
     settings: Settings,

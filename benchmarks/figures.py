@@ -7,6 +7,7 @@ walks the page in a browser and looks every number up.  Knows nothing of what is
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,16 +73,18 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """A text of a file, word for word."""
+    """A text of a file, word for word.  ``by`` "shell": words, as they are typed."""
 
     text: str
     source: str
+    by: str = ""
 
     def __str__(self) -> str:
         return self.text
 
     def __html__(self) -> Markup:
-        return Markup('<span data-text="{}">{}</span>').format(self.source, self.text)
+        by = Markup(' data-by="{}"').format(self.by) if self.by else ""
+        return Markup('<span data-text="{}"{}>{}</span>').format(self.source, by, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,12 @@ def cite(found: Entry) -> Quote | str:
     if not found.known:
         return formatting.UNKNOWN
     return Quote(text=str(found.value), source=found.reference)
+
+
+def typed(words: Entry) -> Quote:
+    """A command, given as its words, as a shell takes it."""
+    text = shlex.join(map(str, words.value))
+    return Quote(text=text, source=words.reference, by="shell")
 
 
 def plain(told: object) -> str:

@@ -64,9 +64,9 @@ def _prepared_later(task: dict[str, Any]) -> tuple[Any, Any]:
     path = Path(task["path"])
     if task["arena"]:
         return lambda: runtime.prepare(path), inputs
-    from benchmarks.sessions import open_session
+    from benchmarks.sessions import open_call
 
-    return lambda: open_session(path, threads=workload.threads, arena=False), inputs
+    return lambda: open_call(path, threads=workload.threads, arena=False), inputs
 
 
 def _resident(name: str) -> int | None:

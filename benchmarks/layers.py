@@ -1,14 +1,14 @@
 """Teacher and student side by side, layer by layer.
 
 In come two Profiles; out come Layers: the smallest sets of operations that both runtimes' kernels
-keep apart, each with what it cost on either side.  The student is the teacher with other widths, so
-an operation of one is the operation of the same name of the other; where names differ, weights of
-the same name tell.  What has no partner is a layer of one side.  Knows nothing of reasons.
+keep apart, each with what it cost on either side.  What has no partner (`partners`) is a layer of
+one side.  Conversions of type that the file itself holds are no layers: one that is a kernel of its
+own is a cost of the layer it serves, and one that a kernel takes in does not join two layers.
+Knows nothing of reasons.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from benchmarks.kernels import Kernel
 from benchmarks.operations import Operation
+from benchmarks.partners import match
 from benchmarks.profiles import Profile
 
 
@@ -39,6 +40,8 @@ class Part:
     main_s: float
     beside_s: float
     convert_s: float
+    computes_in: tuple[str, ...] = ()  # types of the main kernels' numbers, as far as known
+    groups: int = 1  # of a convolution
 
     @property
     def seconds(self) -> float:
@@ -70,10 +73,12 @@ def pair_layers(teacher: Profile, student: Profile) -> tuple[Layer, ...]:
     )
     cells = DisjointSet([key for side in keys for key in side.values()])
     for side, key in zip(sides, keys, strict=True):
+        conversions = {one.name for one in side.operations if one.converts}
         for kernel in side.kernels:
-            if kernel.covers and not kernel.converts:
-                for name in kernel.covers[1:]:
-                    cells.merge(key[kernel.covers[0]], key[name])
+            if not kernel.converts:
+                work = [name for name in kernel.covers if name not in conversions]
+                for name in work[1:]:
+                    cells.merge(key[work[0]], key[name])
     parts = tuple(
         _parts(side, {name: cells[one] for name, one in key.items()})
         for side, key in zip(sides, keys, strict=True)
@@ -99,26 +104,6 @@ def pair_layers(teacher: Profile, student: Profile) -> tuple[Layer, ...]:
         for cell in order
         if cell in parts[0] or cell in parts[1]
     )
-
-
-def match(teacher: Sequence[Operation], student: Sequence[Operation]) -> dict[str, str]:
-    """Student's operation name -> teacher's: equal names and operators first, then weights."""
-    there = {one.name: one for one in teacher}
-    found = {
-        one.name: one.name
-        for one in student
-        if one.name in there and there[one.name].operator == one.operator
-    }
-    taken = set(found.values())
-    left = [one for one in teacher if one.name not in taken and one.weight is not None]
-    counts = Counter((one.weight, one.operator) for one in left)
-    by_weight = {(one.weight, one.operator): one.name for one in left}
-    mine = Counter((one.weight, one.operator) for one in student if one.name not in found)
-    for one in student:
-        key = (one.weight, one.operator)
-        if one.name not in found and counts[key] == mine[key] == 1:
-            found[one.name] = by_weight[key]
-    return found
 
 
 def unplaced(profile: Profile) -> float:
@@ -169,6 +154,8 @@ def _part(operations: Sequence[Operation], kernels: Sequence[Kernel]) -> Part:
         main_s=sum(one.seconds for one in main),
         beside_s=sum(one.seconds for one in beside),
         convert_s=sum(one.seconds for one in converting),
+        computes_in=tuple(sorted({one.computes_in for one in main if one.computes_in})),
+        groups=largest.groups,
     )
 
 

@@ -1,7 +1,8 @@
 """A report as a few lines of Markdown, for a pull request.
 
 In comes ``report.json``; out comes the verdict, what speaks against it, a table of files with their
-accuracy and one of speeds with their intervals.  Or sections, of which tables and lists are told.
+accuracy, one of speeds with their intervals and one of what is missing against the MACs.  Or
+sections, of which tables and lists are told.
 Texts from files are escaped: none becomes markup.
 Knows nothing of pages.
 """
@@ -18,6 +19,7 @@ from benchmarks.figures import Figure, phrase, show
 from benchmarks.formatting import TIMES, UNKNOWN, milliseconds, significant, size
 from benchmarks.sections.files import advice
 from benchmarks.sections.heading import heading
+from benchmarks.sections.layers import overview
 from benchmarks.wording import full_workload, interval, metrics
 
 
@@ -29,7 +31,7 @@ def render(report: Mapping[str, Any]) -> str:
         f"### {escaped(found.value['teacher']['name'])}",
         f"**{top.judgement.status}**: {escaped(top.verdict)}",
     ]
-    doubts = [*top.judgement.reasons, *top.caveats, *(found.value.get("warnings") or ())]
+    doubts = [*top.judgement.short, *top.caveats, *(found.value.get("warnings") or ())]
     if doubts:
         lines.append("\n".join(f"- {escaped(one)}" for one in doubts))
     if found.value["deployables"]:
@@ -37,6 +39,10 @@ def render(report: Mapping[str, Any]) -> str:
     if found.value["benchmarks"]:
         lines.append(table(speeds(found)))
         lines.append("Speed-ups are against the teacher, measured in pairs, with 95 % intervals.")
+    explained = [one for one in found.get("explanation").each() if one.get("causes").known]
+    if explained:
+        lines.append("Time that did not fall as the MACs did, and the reason that weighs most:")
+        lines.append(table(overview(explained)))
     return "\n\n".join(lines) + "\n"
 
 

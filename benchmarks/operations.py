@@ -3,11 +3,16 @@
 In come a file and the shape of one input; out come Operations in the file's order, for one call at
 the given batch.  Sizes are taken from onnx's own shape inference, so any file will do, ours or not;
 what cannot be counted is named.  Knows nothing of runtimes and clocks.
+
+Files of lower precision say what they are by conversions: a convolution's weights, kept in 8 bits,
+go through a DequantizeLinear, its result through a QuantizeLinear.  Here it has the shapes of what
+it reads and the bytes of what is kept.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +25,9 @@ from compressor.errors import LoadError
 
 Shape = tuple[int, ...]
 
+# Operators that change the type alone: no work of the network's own.
+CONVERSIONS = ("Cast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
@@ -31,17 +39,26 @@ class Operation:
     outputs: tuple[str, ...]
     weight: str | None  # name of the largest stored tensor it reads
     macs: int | None
-    bytes_moved: int  # weights, inputs and outputs once each; 0 where shapes are unknown
+    bytes_moved: int  # weights, inputs and outputs once each, as kept; 0 where shapes are unknown
     in_width: int | None  # channels or features of the first input
     out_width: int | None
     over_space: bool = False  # a mean over the last two of four dimensions
+    groups: int = 1  # of a convolution
 
     @property
     def layer(self) -> str:
-        """What people call it: the weight's module path, else the node's own name."""
-        if self.weight is not None and self.weight.endswith(".weight"):
-            return self.weight.removesuffix(".weight")
+        """What people call it: the weight's module path, else the node's own name.
+
+        Who lowers a precision adds to the weight's name: ``layer1.conv.weight_quantized``.
+        """
+        path, found, added = (self.weight or "").rpartition(".weight")
+        if found and (not added or added.startswith("_")) and "." not in added:
+            return path
         return self.name
+
+    @property
+    def converts(self) -> bool:
+        return self.operator in CONVERSIONS
 
 
 def read_operations(path: Path, input_shape: Shape, batch: int = 1) -> tuple[Operation, ...]:
@@ -99,11 +116,12 @@ def _inferred(path: Path, shape: Shape) -> onnx.ModelProto:
 
 
 class _Known:
-    """Shapes and element sizes of a graph's values, and which of them are stored."""
+    """Shapes and element sizes of a graph's values, which are stored, and in which form."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.shapes: dict[str, Shape] = {}
         self.sizes: dict[str, int] = {}  # bytes of an element
+        self.kept_as: dict[str, str] = {}  # a value -> the same in the type that is kept or moved
         self.stored = {one.name: one.name for one in graph.initializer}
         self.values = {one.name: one for one in graph.initializer}
         for one in graph.initializer:
@@ -117,8 +135,21 @@ class _Known:
             if node.op_type == "Constant":
                 self.stored[node.output[0]] = node.output[0]
             elif node.input and all(name in self.stored for name in node.input if name):
-                largest = max(node.input, key=lambda name: math.prod(self.shapes.get(name, (0,))))
+                largest = max(node.input, key=self.elements)
                 self.stored.update(dict.fromkeys(node.output, self.stored[largest]))
+        readers = Counter(name for node in graph.node for name in node.input)
+        readers.update(one.name for one in graph.output)
+        for node in graph.node:
+            self._learn_form(node, readers)
+
+    def _learn_form(self, node: onnx.NodeProto, readers: Counter[str]) -> None:
+        """What is dequantised, or cast at load, is kept as it was; what is only quantised, after
+        it."""
+        kind = node.op_type
+        if kind == "DequantizeLinear" or (kind == "Cast" and node.input[0] in self.stored):
+            self.kept_as[node.output[0]] = node.input[0]
+        elif kind == "QuantizeLinear" and readers[node.input[0]] == 1:
+            self.kept_as[node.input[0]] = node.output[0]
 
     def _learn(self, name: str, kind: int, shape: Shape) -> None:
         self.shapes[name] = shape
@@ -127,14 +158,19 @@ class _Known:
         except KeyError:
             self.sizes[name] = 0
 
+    def elements(self, name: str) -> int:
+        return math.prod(self.shapes.get(name, (0,)))
+
     def bytes_of(self, name: str) -> int:
-        return math.prod(self.shapes[name]) * self.sizes[name] if name in self.shapes else 0
+        kept = self.kept_as.get(name, name)
+        one = kept if kept in self.shapes else name
+        return self.elements(one) * self.sizes.get(one, 0)
 
     def operation(self, node: onnx.NodeProto, name: str) -> Operation:
         read = [one for one in node.input if one]
         weights = [one for one in read if one in self.stored]
         computed = [one for one in read if one not in self.stored]
-        largest = max(weights, key=self.bytes_of, default=None)
+        largest = max(weights, key=self.elements, default=None)
         first = self.shapes.get(computed[0]) if computed else None
         last = self.shapes.get(node.output[0]) if node.output else None
         return Operation(
@@ -148,6 +184,7 @@ class _Known:
             in_width=_width(node.op_type, first),
             out_width=_width(node.op_type, last),
             over_space=node.op_type == "ReduceMean" and self._over_space(node),
+            groups=_attribute(node, "group", 1) if "Conv" in node.op_type else 1,
         )
 
     def macs(self, node: onnx.NodeProto) -> int | None:

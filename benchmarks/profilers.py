@@ -11,7 +11,6 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,10 +18,11 @@ import numpy as np
 import onnx
 from scipy import stats
 
-from benchmarks.kernels import NCHWC, Kernel, Node, assign
+from benchmarks.kernels import NCHWC, TYPES, Kernel, Node, assign
 from benchmarks.operations import Operation, unique_names
 from benchmarks.runtimes.onnx_runtime import CPU, create_session, session_options
-from benchmarks.runtimes.openvino_cpu import HINTS, told_reason
+from benchmarks.runtimes.openvino_cpu import OpenVinoCpu, told_reason
+from benchmarks.steps import UNKNOWN, steps_of
 from benchmarks.workloads import Workload
 from compressor.errors import LoadError, OptionError
 
@@ -35,12 +35,20 @@ class Profiler(Protocol):
     def run(self, inputs: np.ndarray) -> None: ...
 
     def kernels(self, rounds: int) -> tuple[Kernel, ...]:
-        """The kernels with their trimmed mean times over the last ``rounds`` rounds; ends it."""
+        """The kernels with their mean times over the last ``rounds`` rounds, trimmed where single
+        times are known; ends it."""
         ...
 
 
 def trimmed_mean(times: Sequence[float]) -> float:
     return float(stats.trim_mean(times, TRIMMED))
+
+
+def later_mean(means: Sequence[float], last: int) -> float:
+    """The mean of the ``last`` calls, from the means of all calls after each call."""
+    before = len(means) - last
+    total = len(means) * means[-1] - (before * means[before - 1] if before > 0 else 0.0)
+    return max(total / last, 0.0)
 
 
 def counting(times: Sequence[float], rounds: int) -> Sequence[float]:
@@ -147,9 +155,16 @@ def kernels_of_events(
                 converts=converts,
                 seconds=trimmed_mean(counting(times[name], rounds)),
                 executed_macs=executed_macs(node, shapes[name]),
+                computes_in=computed_type(shapes[name]),
             )
         )
     return tuple(found)
+
+
+def computed_type(args: Mapping[str, Any]) -> str | None:
+    """The type of a node's first input."""
+    shapes: Sequence[Mapping[str, Any]] = args.get("input_type_shape") or ()
+    return TYPES.get(next(iter(shapes[0]))) if shapes else None
 
 
 def executed_macs(node: Node, args: Mapping[str, Any]) -> int | None:
@@ -178,7 +193,12 @@ def with_names(path: Path, folder: Path) -> Path:
 
 
 class OpenVinoProfiler:
-    """A compiled model with performance counters; it says itself which nodes it fused."""
+    """A compiled model with performance counters; it says itself which nodes it fused.
+
+    A counter is the mean of all calls since the model was compiled, in whole microseconds (seen by
+    printing them one call after the other): single times cannot be had, but the warm-up can be
+    taken out again.
+    """
 
     def __init__(
         self,
@@ -193,26 +213,14 @@ class OpenVinoProfiler:
         try:
             model = core.read_model(str(path))
             model.reshape(list(shape))
+            runtime = OpenVinoCpu(threads=workload.threads, precision=workload.precision)
             compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "PERF_COUNT": True,
-                    "NUM_STREAMS": 1,
-                    "INFERENCE_NUM_THREADS": workload.threads,
-                    "INFERENCE_PRECISION_HINT": HINTS[workload.precision],
-                },
+                model, "CPU", {**runtime.properties(), "PERF_COUNT": True}
             )
         except RuntimeError as problem:
             reason = told_reason(problem)
             raise LoadError(f"{path.name}: OpenVINO refuses the file: {reason}") from problem
-        known = {name: one.name for one in operations for name in (*one.outputs, one.name)}
-        self._covers = {}
-        for one in compiled.get_runtime_model().get_ordered_ops():
-            info = one.get_rt_info()
-            names = info["originalLayersNames"].astype(str) if "originalLayersNames" in info else ""
-            found = [known[name] for name in names.split(",") if name in known]
-            self._covers[one.friendly_name] = tuple(dict.fromkeys(found))
+        self._steps = steps_of(compiled.get_runtime_model(), operations)
         self._request = compiled.create_infer_request()
         self._times: dict[tuple[str, str, str], list[float]] = defaultdict(list)
 
@@ -223,26 +231,20 @@ class OpenVinoProfiler:
             self._times[key].append(one.real_time.total_seconds())
 
     def kernels(self, rounds: int) -> tuple[Kernel, ...]:
-        found = [
-            Kernel(
-                name=name,
-                operator=kind,
-                implementation=implementation,
-                covers=self._covers.get(name, ()),
-                converts=kind in ("Reorder", "Convert") and not self._covers.get(name),
-                seconds=trimmed_mean(counting(times, rounds)),
+        found = []
+        for (name, kind, implementation), times in self._times.items():
+            step = self._steps.get(name, UNKNOWN)
+            if step.at_load or not any(times):  # or no work at all, as an input
+                continue
+            found.append(
+                Kernel(
+                    name=name,
+                    operator=kind,
+                    implementation=implementation,
+                    covers=step.covers,
+                    converts=step.converts,
+                    seconds=later_mean(times, 2 * rounds),
+                    computes_in=step.computes_in,
+                )
             )
-            for (name, kind, implementation), times in self._times.items()
-        ]
-        return tuple(_serve_neighbours([one for one in found if one.seconds > 0]))
-
-
-def _serve_neighbours(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """OpenVINO's conversions are called after the node they stand before or behind."""
-    named = sorted((name for one in kernels for name in one.covers), key=len, reverse=True)
-    return [
-        one
-        if one.covers
-        else replace(one, covers=tuple(name for name in named if name in one.name)[:1])
-        for one in kernels
-    ]
+        return tuple(found)

@@ -1,16 +1,16 @@
-"""An Explanation in words, and as the rows of ``report.json``.
+"""An Explanation in words.
 
 In comes what `attribution` found for one workload; out come sentences in plain text, the first of
-which says it all, and plain dictionaries.  Every number in them is in the rows as well.  Knows
-nothing of how anything was measured.
+which says it all.  Every number in them is in the rows of `explanations` as well.  Knows nothing of
+how anything was measured.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
+from benchmarks.alignment import describe_widths
 from benchmarks.attribution import Cause, Explanation, families, own_share
 from benchmarks.formatting import milliseconds, runtime, share, significant
 from benchmarks.layers import Layer, Part
@@ -21,7 +21,7 @@ WORTH_SAYING = 0.04  # of the missing time
 AS_EXPECTED = 0.05  # of the expected time: nothing is missing
 NAMED = 3  # layers in a sentence
 MUCH_OUTSIDE = 0.4  # of a call
-ORT_STEP = 4  # measured with 1.31: inputs of 97, 98, 99 and 126 channels are not taken, 100 is
+MUCH_UNPLACED = 0.05  # of the kernels' time
 
 
 def describe(found: Explanation, workload: Workload) -> tuple[str, ...]:
@@ -29,8 +29,9 @@ def describe(found: Explanation, workload: Workload) -> tuple[str, ...]:
     return (
         *_headline(found, workload),
         *(_reasons(found) if _worth_explaining(found) else ()),
-        *_widths(found.layers, workload),
-        *_trust(found),
+        *_types(found, workload),
+        *describe_widths(found.layers, workload),
+        *_trust(found, workload),
     )
 
 
@@ -39,8 +40,7 @@ def _worth_explaining(found: Explanation) -> bool:
 
 
 def _headline(found: Explanation, workload: Workload) -> list[str]:
-    place = f"{runtime(workload.facts)}, batch {workload.batch}, {workload.threads} thread"
-    place += "" if workload.threads == 1 else "s"
+    place = _place(workload)
     macs = _times(found.teacher_macs, found.student_macs, "fewer", "more")
     speed = _times(found.teacher_s, found.student_s, "less", "more")
     ratios = f"{place}: MACs {macs}, time {speed}"
@@ -62,6 +62,14 @@ def _headline(found: Explanation, workload: Workload) -> list[str]:
     if worst is not None and seconds > WORTH_SAYING * found.missing_s:
         said += f", {share(seconds / found.missing_s, 0)} of them in {worst}"
     return [f"{said}."]
+
+
+def _place(workload: Workload) -> str:
+    """The precision where it is not the usual one."""
+    facts = workload.facts
+    precision = "" if facts["precision"] == "float32" else f"{facts['precision']}, "
+    threads = "thread" if workload.threads == 1 else "threads"
+    return f"{runtime(facts)}, batch {workload.batch}, {precision}{workload.threads} {threads}"
 
 
 def _times(before: float, after: float, less: str, more: str) -> str:
@@ -129,7 +137,7 @@ def _other_kernel(found: Explanation) -> str:
 
 
 def _kernel(part: Part) -> str:
-    return "+".join(families(part))
+    return "+".join(families(part)) or "none of its own"
 
 
 def _outside(found: Explanation) -> str:
@@ -194,46 +202,44 @@ GAINS: Mapping[Cause, str] = {
 }
 
 
-def _widths(layers: Sequence[Layer], workload: Workload) -> list[str]:
-    """What to do about widths, where it is known why a kernel was lost."""
+def _types(found: Explanation, workload: Workload) -> list[str]:
+    """In which types the layers compute, and what conversions between types cost."""
+    wanted = str(workload.facts["precision"])
     said = []
-    lost = [
-        one
-        for one in layers
-        if one.teacher
-        and one.student
-        and any(name.startswith("nchwc.") for name in one.teacher.implementations)
-        and not any(name.startswith("nchwc.") for name in one.student.implementations)
-    ]
-    odd = {
-        one.name: one.student.in_width
-        for one in lost
-        if one.student and one.student.macs and (one.student.in_width or 0) % ORT_STEP
-    }
-    if workload.runtime == "onnxruntime" and odd:
-        values = ", ".join(str(width) for width in sorted({w for w in odd.values() if w}))
-        said.append(
-            f"ONNX Runtime takes a convolution into its blocked layout only where the input width "
-            f"is a multiple of {ORT_STEP}: {len(odd)} of the student's are not (widths {values}). "
-            f"Plan with --multiple-of {ORT_STEP} at least, 16 for speed."
+    after, before = (_counted(one) for one in (found.types.student, found.types.teacher))
+    if after and (wanted != "float32" or len(found.types.student) > 1):
+        told = f"Layers that multiply, by the type they compute in: {after} in the student"
+        said.append(f"{told}, as many in the teacher." if after == before
+                    else f"{told}, {before} in the teacher.")  # fmt: skip
+        if wanted not in (kind for kind, _ in found.types.student):
+            said.append(
+                f"None computes in {wanted}: the file holds it, and the runtime converts what has "
+                "no kernel of this type here."
+            )
+    if found.conversions:
+        kinds = ", ".join(
+            f"{one.kind} {one.teacher} in the teacher ({_time(one.teacher_s)}) and {one.student} "
+            f"in the student ({_time(one.student_s)})"
+            for one in found.conversions
         )
-    means = [one.name for one in layers if one.leaves_layout]
-    if workload.runtime == "onnxruntime" and means:
-        said.append(
-            f"{', '.join(means[:NAMED])}: a ReduceMean over height and width leaves the blocked "
-            "layout; a GlobalAveragePool, which computes the same, would not."
-        )
+        said.append(f"Conversions between types that run on their own: {kinds}.")
     return said
 
 
-def _trust(found: Explanation) -> list[str]:
+def _counted(types: Sequence[tuple[str, int]]) -> str:
+    """ "20 in int8, 1 in float32"."""
+    return ", ".join(f"{many} in {kind}" for kind, many in types)
+
+
+def _trust(found: Explanation, workload: Workload) -> list[str]:
+    single = workload.runtime != "openvino"  # its counters are means already
     said = (
-        f"Kernels' times are means of the middle half of {found.rounds} interleaved rounds under "
-        f"the runtime's profiler: together {_time(found.teacher_kernels_s)} and "
-        f"{_time(found.student_kernels_s)} of the {_time(found.teacher_s)} and "
-        f"{_time(found.student_s)} "
-        "that the same calls take without it (teacher, student); with it, "
-        f"{_time(found.teacher_profiled_s)} and {_time(found.student_profiled_s)}."
+        f"Kernels' times are means of {'the middle half of ' if single else ''}{found.rounds} "
+        "interleaved rounds under the runtime's profiler: together "
+        f"{_time(found.teacher_kernels_s)} and {_time(found.student_kernels_s)} of the "
+        f"{_time(found.teacher_s)} and {_time(found.student_s)} that the same calls take without "
+        f"it (teacher, student); with it, {_time(found.teacher_profiled_s)} and "
+        f"{_time(found.student_profiled_s)}."
     )
     alone = [
         one.name for one in found.layers if (one.teacher is None) != (one.student is None)
@@ -252,6 +258,14 @@ def _trust(found: Explanation) -> list[str]:
             f"Up to {share(outside, 0)} of a call passes outside of kernels (handing over to other "
             "threads, waiting): the causes above explain the smaller part."
         )
+    lost = max(
+        found.teacher_unplaced_s / found.teacher_kernels_s if found.teacher_kernels_s else 0.0,
+        found.student_unplaced_s / found.student_kernels_s if found.student_kernels_s else 0.0,
+    )
+    if lost > MUCH_UNPLACED:
+        lines.append(
+            f"Up to {share(lost, 0)} of the kernels' time belongs to no layer that could be told."
+        )
     if alone:
         lines.append(f"Without a counterpart: {', '.join(alone[:8])}"
                      f"{f' and {len(alone) - 8} more' if len(alone) > 8 else ''}.")  # fmt: skip
@@ -265,72 +279,3 @@ def _time(seconds: float) -> str:
     if abs(seconds) < 1e-4:
         return f"{significant(seconds * 1e6, 2)} \N{MICRO SIGN}s"
     return f"{milliseconds(seconds * 1e3)} ms"
-
-
-# -- rows of report.json ---------------------------------------------------------------------------
-
-
-def layers_row(found: Explanation, workload: Workload) -> dict[str, Any]:
-    """An entry of ``layers``: one workload, its layers in network order."""
-    return {
-        **workload.facts,
-        "rounds": found.rounds,
-        "rows": [
-            {
-                "name": one.name,
-                "teacher": _part_row(one.teacher),
-                "student": _part_row(one.student),
-                "macs_left": _left(one, "macs"),
-                "time_left": _left(one, "seconds"),
-                "missing_us": 1e6
-                * sum(piece.seconds for piece in found.pieces if piece.layer == one.name),
-            }
-            for one in found.layers
-        ],
-    }
-
-
-def _left(layer: Layer, field: str) -> float | None:
-    if layer.teacher is None or layer.student is None or not getattr(layer.teacher, field):
-        return None
-    return float(getattr(layer.student, field) / getattr(layer.teacher, field))
-
-
-def _part_row(part: Part | None) -> dict[str, Any] | None:
-    if part is None:
-        return None
-    return {
-        "us": 1e6 * part.seconds,
-        "main_us": 1e6 * part.main_s,
-        "beside_us": 1e6 * part.beside_s,
-        "convert_us": 1e6 * part.convert_s,
-        "macs": part.macs,
-        "executed_macs": part.executed_macs,
-        "bytes": part.bytes_moved,
-        "in_width": part.in_width,
-        "out_width": part.out_width,
-        "operators": list(part.operators),
-        "kernels": [*part.implementations, *part.beside, *part.conversions],
-    }
-
-
-def explanation_row(found: Explanation, workload: Workload) -> dict[str, Any]:
-    """An entry of ``explanation``: one workload, its sentences and the numbers in them."""
-    return {
-        **workload.facts,
-        "sentences": list(describe(found, workload)),
-        "macs_speedup": found.teacher_macs / found.student_macs,
-        "time_speedup": found.teacher_s / found.student_s,
-        "teacher_ms": 1e3 * found.teacher_s,
-        "student_ms": 1e3 * found.student_s,
-        "expected_ms": 1e3 * found.expected_s,
-        "missing_ms": 1e3 * found.missing_s,
-        "teacher_kernels_ms": 1e3 * found.teacher_kernels_s,
-        "student_kernels_ms": 1e3 * found.student_kernels_s,
-        "teacher_profiled_ms": 1e3 * found.teacher_profiled_s,
-        "student_profiled_ms": 1e3 * found.student_profiled_s,
-        "causes": [{"cause": cause, "ms": 1e3 * seconds} for cause, seconds in found.by_cause()],
-        "uncounted": list(found.uncounted),
-        "rounds": found.rounds,
-        "contention": found.contention,
-    }

@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.runtimes.onnx_runtime import CPU, create_session, session_options
 
 
-def open_session(path: Path, *, threads: int, arena: bool = True) -> Callable[[Any], Any]:
-    """A session of its own; threads do not spin while they wait, which would take others' time.
+def open_call(path: Path, *, threads: int, arena: bool = True) -> Callable[[Any], Any]:
+    """A session's call; threads do not spin while they wait, which would take others' time.
 
     ``arena`` False: memory goes back to the system after each use, in place of being kept for the
     next call.  Raises LoadError where the file is refused.

@@ -53,7 +53,8 @@ def _table(place: str, reference: str, rows: Sequence[Mapping[str, Any]], width:
 
 
 def notes(document: Document) -> tuple[str, ...]:
-    """Reasons for doubt, what was skipped, and how many settings were looked at."""
+    """Reasons for doubt, what was skipped, which files changed since earlier results, and how many
+    settings were looked at."""
     rows, skipped = document["rows"], document["skipped"]
     lines = _merged((reason, _place(one)) for one in rows for reason in one["reasons"])
     lines += _merged(
@@ -65,6 +66,9 @@ def notes(document: Document) -> tuple[str, ...]:
         if one["noise_floor"] is not None and one["verdict"] == "no measurable difference"
     )
     lines += _merged((f"skipped, {one['reason']}", runtime(one)) for one in skipped)
+    changed = document.get("changed") or ()
+    if changed:
+        lines.append(f"{', '.join(changed)}: other content than when the earlier results were made")
     if len(rows) > 1:
         lines.append(f"{len(rows)} comparisons were made and all are shown")
     return tuple(lines)

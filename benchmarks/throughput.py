@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.runtimes import runtime_for
 from benchmarks.runtimes.openvino_cpu import OpenVinoCpu
-from benchmarks.sessions import open_session
+from benchmarks.sessions import open_call
 from benchmarks.statistics import percentile
 from benchmarks.workloads import Workload
 
@@ -201,7 +201,7 @@ def open_engine(
         yield OpenVinoStreams(path, inputs, workload, streams)
         return
     if workload.runtime == "onnxruntime" and streams > 1:
-        calls = [open_session(path, threads=workload.threads) for _ in range(streams)]
+        calls = [open_call(path, threads=workload.threads) for _ in range(streams)]
         yield Threads([lambda run=run: run(inputs) for run in calls], len(inputs))  # type: ignore[misc]
         return
     runtime = runtime_for(workload)

@@ -16,6 +16,7 @@ from benchmarks.formatting import TIMES, metric_name, rough, runtime, share, sig
 from benchmarks.wording import cited, headline_metric, interval, inverse_interval, workload
 
 Report = Mapping[str, Any] | Entry
+SHOWN = 2  # reasons; the rest on request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,15 @@ class Judgement:
 
     status: Literal["VALID", "NOISY", "INVALID"]
     reasons: tuple[Phrase, ...]
+
+    @property
+    def short(self) -> tuple[Phrase, ...]:
+        """The first reasons, and how many more there are: not all settings' in a row."""
+        more = len(self.reasons) - SHOWN
+        if more <= 1:
+            return self.reasons
+        told = f"{more} further settings are not VALID either; report.html says why"
+        return (*self.reasons[:SHOWN], phrase(told))
 
 
 def verdict(report: Report) -> str:

@@ -55,26 +55,35 @@ class Skipped:
     reason: str
 
 
+def file_workload(
+    runtime: str, stored: str, *, device: str = "cpu", batch: int = 1, threads: int = 1
+) -> Workload:
+    """A runtime with files of a precision.
+
+    A file of bfloat16 is run in bfloat16 where there is the choice, all else in float32 around it.
+    """
+    return Workload(
+        runtime=runtime,
+        device=device,
+        precision="bfloat16" if (runtime, stored) == ("openvino", "bf16") else "float32",
+        stored=stored,
+        batch=batch,
+        threads=threads,
+    )
+
+
 def usual_workloads(
     threads: int, batches: tuple[int, ...] = (1, 32), stored: tuple[str, ...] = ()
 ) -> tuple[Workload, ...]:
     """ONNX Runtime, OpenVINO and torch on the CPU, then torch on CUDA, each at every batch.
 
-    ``stored``: further precisions of the ONNX files, for what runs files on the CPU.  A file of
-    bfloat16 is run in bfloat16 where there is the choice, all else in float32 around it.
+    ``stored``: further precisions of the ONNX files, for what runs files on the CPU.
     """
     files = (("onnxruntime", "cpu"), ("openvino", "cpu"))
     places = [(*place, "fp32") for place in (*files, ("torch", "cpu"), ("torch", "cuda"))]
     places += [(*place, precision) for precision in stored for place in files]
     return tuple(
-        Workload(
-            runtime=runtime,
-            device=device,
-            precision="bfloat16" if (runtime, kept) == ("openvino", "bf16") else "float32",
-            stored=kept,
-            batch=batch,
-            threads=threads,
-        )
+        file_workload(runtime, kept, device=device, batch=batch, threads=threads)
         for runtime, device, kept in places
         for batch in batches
     )

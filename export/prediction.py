@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from benchmarks.runtimes.onnx_runtime import create_session, session_options
 from compressor.errors import InputError
 
 Array = NDArray[Any]
@@ -36,18 +37,10 @@ def open_session(
 
     Raises InputError where the runtime cannot load the file, or not with that provider.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=[(provider, dict(settings or {}))]
-        )
-    except Exception as error:
-        # The runtime's exceptions share no base class but this one.
-        line = str(error).strip().splitlines()[0]
-        raise InputError(f"{path.name}: ONNX Runtime cannot load it: {line}") from error
+    chosen = [(provider, dict(settings or {}))]
+    session: onnxruntime.InferenceSession = create_session(
+        path, session_options(threads), chosen, told=path.name
+    )
     if provider not in session.get_providers():
         raise InputError(f"{path.name}: ONNX Runtime has no working {provider} here")
     return session

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmarks.entries import Entry
 from benchmarks.figures import Phrase, phrase, show
 from benchmarks.formatting import count, metric_name, milliseconds, share
-from benchmarks.verdict import Judgement, caveats, headline_row, judge, sentence
+from benchmarks.verdict import SHOWN, Judgement, caveats, headline_row, judge, sentence
 from benchmarks.wording import headline_metric, workload
 
 STANDING = {
@@ -26,9 +26,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
+    """``shown``: reasons for doubt; ``further``: those that are told on request."""
+
     verdict: Phrase
     judgement: Judgement
     standing: str
+    shown: tuple[Phrase, ...]
+    further: tuple[Phrase, ...]
     caveats: tuple[Phrase, ...]
     tiles: tuple[Tile, ...]
 
@@ -39,6 +43,8 @@ def heading(report: Entry) -> Heading:
         verdict=capitalised(sentence(report)),
         judgement=judgement,
         standing=STANDING[judgement.status],
+        shown=judgement.reasons[:SHOWN],
+        further=judgement.reasons[SHOWN:],
         caveats=caveats(report),
         tiles=tiles(report),
     )

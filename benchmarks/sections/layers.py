@@ -1,8 +1,13 @@
-"""Where the time went, layer by layer, and why it is not less."""
+"""Where the time went, layer by layer, and why it is not less.
+
+One runtime and precision is shown, the first; the others stand in a table with the reason that
+weighs most, and whole on request.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks.blocks import (
     BarGroup,
@@ -19,29 +24,91 @@ from benchmarks.blocks import (
 )
 from benchmarks.entries import Entry
 from benchmarks.figures import Phrase, cite, joined, phrase, show
-from benchmarks.formatting import TIMES, microseconds, milliseconds, share, significant, whole
+from benchmarks.formatting import (
+    TIMES,
+    UNKNOWN,
+    microseconds,
+    milliseconds,
+    share,
+    significant,
+    whole,
+)
 from benchmarks.plots.bars import pair_bar
 from benchmarks.sections.widths import shorten
-from benchmarks.wording import full_workload
+from benchmarks.wording import full_workload, setting, short_workload
+from benchmarks.workloads import SETTING
 
 SHOWN = 24  # layers; the others on request
 
 
 def layers(report: Entry) -> Section | None:
     """None where no layer was timed."""
+    told = report.get("explanation").each()
+    left = {place_of(one): one for one in report.get("layers").each()}
+    explained = [one for one in told if not one.get("reason").known]
     blocks: list[Block] = []
-    for one in report.get("explanation").each():
-        blocks += explained(one)
-    for one in report.get("layers").each():
-        blocks += timed(one)
+    if len(explained) > 1:
+        blocks.append(overview(explained))
+    for number, one in enumerate(explained):
+        rows = left.pop(place_of(one), Entry(None))
+        inside = (*account(one), *timed(rows))
+        blocks += folded(headline(one), inside, unless=number == 0)
+    for rows in left.values():
+        blocks += timed(rows)
+    blocks += [unexplained(one) for one in told if one.get("reason").known]
     return Section(title="Where the time went", blocks=tuple(blocks)) if blocks else None
 
 
-def explained(one: Entry) -> tuple[Block, ...]:
+def place_of(one: Entry) -> tuple[Any, ...]:
+    """The workload: equal ones belong together."""
+    return tuple(one.value[key] for key in SETTING)
+
+
+def overview(explained: Sequence[Entry]) -> Table:
+    """A line for each runtime and precision: times faster, what is missing, and most of it why."""
+    return Table(
+        columns=("setting", "faster by MACs", "by the clock", "missing, ms", "for the most part"),
+        rows=tuple(
+            (
+                Stack(lines=(short_workload(one), setting(one))),
+                phrase(show(one.get("macs_speedup"), significant), TIMES),
+                phrase(show(one.get("time_speedup"), significant), TIMES),
+                show(one.get("missing_ms"), milliseconds),
+                main_cause(one),
+            )
+            for one in explained
+        ),
+        words=(4,),
+    )
+
+
+def main_cause(one: Entry) -> Phrase:
+    """The reason that weighs most, with its milliseconds."""
+    causes = one.get("causes").each()
+    if not causes:
+        return phrase(UNKNOWN)
+    most = max(causes, key=lambda cause: abs(cause.value["ms"]))
+    return phrase(cite(most.get("cause")), " (", show(most.get("ms"), milliseconds), " ms)")
+
+
+def headline(one: Entry) -> Phrase:
+    return phrase(
+        full_workload(one),
+        ": faster by MACs ",
+        show(one.get("macs_speedup"), significant),
+        f"{TIMES}, by the clock ",
+        show(one.get("time_speedup"), significant),
+        TIMES,
+    )
+
+
+def unexplained(one: Entry) -> Text:
+    told = phrase(full_workload(one), ": not explained, because ", cite(one.get("reason")), ".")
+    return Text(said=told, tone="small")
+
+
+def account(one: Entry) -> tuple[Block, ...]:
     """The sentences about a workload, and its reasons in a table."""
-    if one.get("reason").known:
-        told = phrase(full_workload(one), ": not explained, because ", cite(one.get("reason")), ".")
-        return (Text(said=told, tone="small"),)
     first, *rest = one.get("sentences").each()
     blocks: list[Block] = [Text(said=phrase(cite(first)))]
     if rest:
@@ -49,21 +116,41 @@ def explained(one: Entry) -> tuple[Block, ...]:
     causes = one.get("causes").each()
     if causes:
         rows = tuple(
-            (cause.value["cause"], phrase(show(cause.get("ms"), milliseconds), " ms"))
+            (cite(cause.get("cause")), phrase(show(cause.get("ms"), milliseconds), " ms"))
             for cause in causes
         )
         summary = phrase(
             "Time missing against the MACs, by reason: ",
             show(one.get("missing_ms"), milliseconds),
-            " ms; faster by MACs ",
-            show(one.get("macs_speedup"), significant),
-            f"{TIMES}, by the clock ",
-            show(one.get("time_speedup"), significant),
-            TIMES,
+            " ms",
         )
         table = Table(columns=("reason", "of a call"), rows=rows)
-        blocks += folded(summary, (table,), unless=False)
+        blocks += folded(summary, (table, *conversions(one)), unless=False)
     return tuple(blocks)
+
+
+def conversions(one: Entry) -> tuple[Block, ...]:
+    """Conversions between types that are kernels of their own."""
+    kinds = one.get("conversions").each()
+    if not kinds:
+        return ()
+    rows = tuple(
+        (
+            cite(kind.get("kind")),
+            *(
+                phrase(
+                    show(kind.get(name), whole),
+                    ", ",
+                    show(kind.get(f"{name}_ms"), milliseconds),
+                    " ms",
+                )
+                for name in ("teacher", "student")
+            ),
+        )
+        for kind in kinds
+    )
+    columns = ("conversion that runs on its own", "teacher", "student")
+    return (Table(columns=columns, rows=rows),)
 
 
 def timed(one: Entry) -> tuple[Block, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from benchmarks.blocks import Block, Code, Items, Section, Settings, Text
 from benchmarks.entries import Entry
-from benchmarks.figures import Phrase, cite, joined, phrase, show
+from benchmarks.figures import Phrase, cite, joined, phrase, show, typed
 from benchmarks.formatting import seconds, size, whole
 
 
@@ -43,11 +43,11 @@ def repeating(report: Entry) -> Section:
 
 
 def command(report: Entry) -> Phrase:
-    """The command to repeat, as one line."""
+    """The command to repeat, as one line that a shell takes."""
     found = report.get("command")
     if isinstance(found.value, str):
         return phrase(cite(found))
-    return joined([cite(one) for one in found.each()], " ")
+    return phrase(typed(found)) if found.value else phrase()
 
 
 def environment(found: Entry) -> tuple[tuple[str, Phrase], ...]:

@@ -42,16 +42,20 @@ def measure_speeds(
     from benchmarks import deep
     from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
     from benchmarks.dispatch import Effort
+    from benchmarks.explanations import Pair
     from benchmarks.workloads import usual_workloads
     from compressor.graphs import export_program
-    from export.precisions import FP32, precisions_of
+    from export.precisions import FP32, Precision, precisions_of
     from export.programs import write_program
 
     if standing.plan is None or seconds == 0:  # zeros cost as much as other numbers
         return {"benchmarks": [], "benchmarks_skipped": []}
     site.listener.stage("benchmark")
-    onnx = run.folder / "onnx"
     further = [one for one in precisions_of(precisions.names) if one != FP32]
+
+    def pair(precision: Precision) -> Pair:
+        teacher, student = (run.folder / precision.file(one) for one in ("teacher", "student"))
+        return teacher, student
 
     def model(network: str, program: Path) -> Model:
         lower = {one.name: run.folder / one.file(network) for one in further}
@@ -69,8 +73,7 @@ def measure_speeds(
             effort=Effort(seconds=seconds, seed=site.seed),
         )
         deeper = deep.measure(
-            onnx / "teacher.onnx",
-            onnx / "student.onnx",
+            *pair(FP32),
             tuple(site.graph.example_inputs[0].shape[1:]),
             deep.Settings(
                 threads=threads or torch.get_num_threads(),
@@ -81,6 +84,7 @@ def measure_speeds(
                 energy_seconds=min(3.0, seconds),
                 seed=site.seed,
             ),
+            lower={one.name: pair(one) for one in further},
             progress=lambda stage: site.listener.note(f"measuring {stage}"),
         )
     write_samples(found, run.folder / "benchmarks")

@@ -19,7 +19,7 @@ def show_result(console: Console, folder: Path) -> None:
 
     found = open_run(folder).report
     judgement = judge(found)
-    lines = (*judgement.reasons, *caveats(found), *found.get("warnings", ()))
+    lines = (*judgement.short, *caveats(found), *found.get("warnings", ()))
     told = [plain(one) for one in lines]
     console.result(verdict(found), judgement.status, told, folder / "report.html")
 

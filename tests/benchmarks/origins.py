@@ -5,6 +5,7 @@ Written apart from ``benchmarks.figures``, so that a page and its test do not sh
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -49,3 +50,9 @@ def compute(by: str, values: list[Any]) -> float:
 def write(form: str, value: float) -> str:
     """What ``data-form`` stands for."""
     return str(getattr(formatting, form)(value))
+
+
+def quote(by: str, value: Any) -> str:
+    """What ``data-by`` stands for beside a text: the words of a command, as a shell reads them."""
+    wanted = {"words": str, "shell": lambda words: shlex.join(words)}
+    return wanted[by](value)

@@ -224,11 +224,13 @@ def int8(subject: str, size: int, top1: float, lost: float) -> dict[str, Any]:
     }
 
 
-def setting(runtime: str = "onnxruntime", batch: int = 1) -> dict[str, Any]:
+def setting(
+    runtime: str = "onnxruntime", batch: int = 1, precision: str = "float32"
+) -> dict[str, Any]:
     return {
         "runtime": runtime,
         "device": "cpu",
-        "precision": "float32",
+        "precision": precision,
         "batch": batch,
         "threads": 2,
     }
@@ -248,6 +250,7 @@ def layer(number: int, before: float, after: float, widths: tuple[int, int]) -> 
             "out_width": width,
             "operators": ["Conv", "Relu"],
             "kernels": ["nchwc.Conv" if width % 4 == 0 else "FusedConv"],
+            "computes_in": ["float32"],
         }
 
     return {
@@ -257,6 +260,42 @@ def layer(number: int, before: float, after: float, widths: tuple[int, int]) -> 
         "macs_left": (widths[1] / widths[0]) ** 2,
         "time_left": after / before,
         "missing_us": after - before * (widths[1] / widths[0]) ** 2,
+    }
+
+
+def explanation(precision: str, told: list[str], causes: dict[str, float]) -> dict[str, Any]:
+    missing = sum(causes.values())
+    kept = {"float32": 30} if precision == "float32" else {precision: 28, "float32": 2}
+    conversions = [
+        {
+            "kind": "QuantizeLinear",
+            "teacher": 14,
+            "student": 15,
+            "teacher_ms": 0.11,
+            "student_ms": 0.12,
+        }
+    ]
+    return {
+        **setting(precision=precision),
+        "sentences": told,
+        "macs_speedup": 3.0,
+        "time_speedup": 2.4,
+        "teacher_ms": 3.1,
+        "student_ms": 1.03 + missing,
+        "expected_ms": 1.03,
+        "missing_ms": missing,
+        "teacher_kernels_ms": 2.9,
+        "student_kernels_ms": 1.2,
+        "teacher_profiled_ms": 3.3,
+        "student_profiled_ms": 1.4,
+        "teacher_unplaced_ms": 0.0,
+        "student_unplaced_ms": 0.001,
+        "causes": [{"cause": cause, "ms": ms} for cause, ms in causes.items()],
+        "conversions": [] if precision == "float32" else conversions,
+        "types": {"teacher": kept, "student": kept},
+        "uncounted": [],
+        "rounds": 200,
+        "contention": 1.02,
     }
 
 
@@ -312,40 +351,30 @@ def extras() -> dict[str, Any]:
     return {
         "layers": [
             {
-                **setting(),
+                **setting(precision=precision),
                 "rounds": 200,
                 "rows": [
                     layer(n, 260.0 - 5 * n, 260.0 - 5 * n - 40 * (n % 4), (64, 64 - 9 * (n % 4)))
-                    for n in range(30)
+                    for n in range(layers)
                 ],
             }
+            for precision, layers in (("float32", 30), ("int8", 4))
         ],
         "explanation": [
-            {
-                **setting(),
-                "sentences": [
+            explanation(
+                "float32",
+                [
                     "ONNX Runtime, batch 1, 2 threads: MACs 3.00x fewer, time 2.40x less.",
                     "0.21 ms (81 %) because 8 layers run in another kernel.",
                     "Plan with --multiple-of 4 at least, 16 for speed.",
                 ],
-                "macs_speedup": 3.0,
-                "time_speedup": 2.4,
-                "teacher_ms": 3.1,
-                "student_ms": 1.29,
-                "expected_ms": 1.03,
-                "missing_ms": 0.26,
-                "teacher_kernels_ms": 2.9,
-                "student_kernels_ms": 1.2,
-                "teacher_profiled_ms": 3.3,
-                "student_profiled_ms": 1.4,
-                "causes": [
-                    {"cause": "other kernel", "ms": 0.21},
-                    {"cause": "outside kernels", "ms": 0.05},
-                ],
-                "uncounted": [],
-                "rounds": 200,
-                "contention": 1.02,
-            },
+                {"other kernel": 0.21, "outside kernels": 0.05},
+            ),
+            explanation(
+                "int8",
+                ["ONNX Runtime, batch 1, int8, 2 threads: MACs 3.00x fewer, time 1.50x less."],
+                {"conversions": 0.3, "small kernel": 0.1},
+            ),
             {**setting("openvino"), "reason": "openvino is not installed"},
         ],
         "throughput": {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,3 +177,35 @@ def test_networks_that_multiply_nothing_are_refused() -> None:
     idle = network((0, "A", 1 * MS, 0, 0))
     with pytest.raises(ValueError, match="no multiply-accumulates"):
         explain(idle, idle)
+
+
+def test_conversions_of_type_are_counted_by_kind_and_types_by_layer() -> None:
+    def side(macs: int, kinds: tuple[str, ...], computes_in: str) -> Profile:
+        one = network((macs, "QLinearConv", 1 * MS, 0, 0))
+        working = replace(one.kernels[0], computes_in=computes_in)
+        converting = tuple(
+            replace(working, name=f"k{n}", operator=kind, converts=True, seconds=0.1 * MS)
+            for n, kind in enumerate(kinds)
+        )
+        return replace(one, kernels=(working, *converting))
+
+    found = explain(
+        side(100, ("QuantizeLinear",), "int8"),
+        side(
+            50, ("QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Transpose"), "float32"
+        ),
+    )
+    told = {one.kind: (one.teacher, one.student, one.student_s) for one in found.conversions}
+    assert told == {
+        "QuantizeLinear": (1, 1, pytest.approx(0.1 * MS)),
+        "DequantizeLinear": (0, 2, pytest.approx(0.2 * MS)),
+    }
+    assert found.types.teacher == (("int8", 1),)
+    assert found.types.student == (("float32", 1),)
+
+
+def test_kernel_that_nobody_can_place_is_told_as_such() -> None:
+    whole = network((100, "A", 4 * MS, 0, 0))
+    lost = replace(whole.kernels[0], name="odd", covers=(), seconds=1 * MS)
+    found = explain(whole, replace(whole, kernels=(*whole.kernels, lost)))
+    assert (found.teacher_unplaced_s, found.student_unplaced_s) == (0, 1 * MS)

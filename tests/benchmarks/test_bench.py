@@ -101,6 +101,14 @@ def test_earlier_results_stand_beside_the_new_ones(found: dict[str, Any], tmp_pa
     assert "was" in text_of(joined)
 
 
+def test_a_compared_file_that_changed_since_is_told_in_a_line(found: dict[str, Any]) -> None:
+    same = against(found, found, "old.json")
+    assert "other content" not in " ".join(notes(same))
+    files = [found["files"][0], {**found["files"][1], "sha256": "00" * 32}]
+    changed = against(found, {**found, "files": files}, "old.json")
+    assert "large.onnx: other content than when the earlier results were made" in notes(changed)
+
+
 def test_unlike_environment_and_other_reference_are_refused(found: dict[str, Any]) -> None:
     other = {**found, "environment": {**found["environment"], "cpu": "Another One"}}
     with pytest.raises(OptionError, match=r"processor: .* in one, Another One in the other"):

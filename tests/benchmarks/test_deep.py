@@ -47,28 +47,6 @@ def test_load_and_throughput_come_on_request(pair: tuple[Path, Path]) -> None:
     assert all(one["samples_per_s"] for one in throughput["best_batch"] if one["batch"])
 
 
-def test_runtime_that_is_absent_is_an_entry_with_a_reason(
-    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(deep, "PROFILED", ("absent_runtime",))
-    found = deep.explanations(pair, (3, 8, 8), QUICK)
-    assert found["layers"] == []
-    assert "not installed" in found["explanation"][0]["reason"]
-
-
-def test_file_that_a_runtime_refuses_is_an_entry_with_a_reason(
-    pair: tuple[Path, Path], tmp_path: Path
-) -> None:
-    broken = tmp_path / "student.onnx"
-    broken.write_bytes(b"no network")
-    found = deep.explanations((pair[0], broken), (3, 8, 8), QUICK)
-    assert found["layers"] == []
-    assert [one["runtime"] for one in found["explanation"]] == ["onnxruntime", "openvino"]
-    for one in found["explanation"]:
-        assert "student.onnx" in one["reason"] or "not installed" in one["reason"]
-        assert str(tmp_path) not in one["reason"]
-
-
 def test_openvino_tells_what_it_refuses_and_not_where_its_source_lies(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     broken = tmp_path / "student.onnx"

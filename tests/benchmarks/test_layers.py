@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.kernels import Kernel
-from benchmarks.layers import match, pair_layers, unplaced
+from benchmarks.layers import pair_layers, unplaced
 from benchmarks.operations import Operation
 from benchmarks.profiles import Profile
 
@@ -72,7 +72,6 @@ def test_what_one_side_fuses_is_one_layer_on_both() -> None:
 
 def test_other_names_are_matched_by_weights_and_the_rest_stands_alone() -> None:
     renamed = tuple(replace(one, name=f"other_{one.name}") for one in OPERATIONS)
-    assert match(OPERATIONS, renamed) == {"other_c1": "c1", "other_c2": "c2"}
     layers = pair_layers(
         profile(OPERATIONS, kernel("c1", 1.0), kernel("r1", 1.0, "Relu")),
         profile(renamed, kernel("other_c1", 1.0), kernel("other_r1", 1.0, "Relu")),
@@ -81,16 +80,25 @@ def test_other_names_are_matched_by_weights_and_the_rest_stands_alone() -> None:
     assert alone == [("stem.conv", False, False), ("r1", False, True), ("other_r1", True, False)]
 
 
-def test_equal_name_of_another_operator_is_no_partner() -> None:
-    assert match(OPERATIONS[:1], (operation("c1", "Gemm"),)) == {}
-
-
-def test_weight_that_several_share_matches_nobody() -> None:
-    shared = tuple(operation(name, "Conv", 1, "w.weight") for name in "ab")
-    assert match(shared, tuple(replace(one, name=one.name * 2) for one in shared)) == {}
-
-
 def test_every_second_of_a_kernel_is_in_a_layer_or_unplaced() -> None:
     one = profile(OPERATIONS, kernel("c1 r1", 3.0), kernel("c2", 2.0), kernel("", 0.5))
     placed = sum(layer.teacher.seconds for layer in pair_layers(one, one) if layer.teacher)
     assert placed + unplaced(one) == one.kernels_s
+
+
+def test_conversions_of_the_file_join_no_layers_and_cost_the_one_they_serve() -> None:
+    operations = (
+        operation("c1", "Conv", 100, "stem.conv.weight_quantized"),
+        operation("q", "QuantizeLinear"),
+        operation("dq", "DequantizeLinear"),
+        operation("c2", "Conv", 100, "head.conv.weight_quantized"),
+    )
+    taken_in = profile(operations, kernel("c1 q dq", 1.0), kernel("c2 dq", 1.0))
+    alone = replace(kernel("c2 q dq", 0.5, "QuantizeLinear"), converts=True)
+    left = profile(operations, kernel("c1", 1.0), alone, kernel("c2", 1.0))
+    first, second = pair_layers(taken_in, left)
+    assert (first.name, second.name) == ("stem.conv", "head.conv")
+    assert second.teacher is not None
+    assert second.student is not None
+    assert (second.teacher.convert_s, second.student.convert_s) == (0.0, 0.5)
+    assert second.student.conversions == ("QuantizeLinear",)

@@ -22,7 +22,7 @@ def test_verdict_files_speeds_and_warnings_are_told() -> None:
     assert told.startswith("### resnet8\n\n**NOISY**: 3.3")
     assert f"2.40{TIMES} faster at batch 1" in told
     assert "- widths are multiples of 1, not of 8" in told
-    files, speeds = tables(told)
+    files, speeds, _ = tables(told)
     assert any("onnx/student-int8.onnx" in line and "not advised" in line for line in files)
     assert len(speeds) == 2 + 8
     assert len(told) < 4000
@@ -54,3 +54,21 @@ def test_names_become_no_markup(payload: str) -> None:
     for lines in tables(told):
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     assert escaped(payload) in told
+
+
+def test_what_is_missing_against_the_macs_is_a_table_of_its_own() -> None:
+    told = render(full_report())
+    missing = tables(told)[-1]
+    assert len(missing) == 2 + 2
+    assert "int8" in missing[-1]
+    assert "conversions (0.300 ms)" in missing[-1]
+    assert "openvino is not installed" not in told
+
+
+def test_reasons_for_doubt_are_few() -> None:
+    report = full_report()
+    for row in report["benchmarks"]:
+        row |= {"status": "NOISY", "reasons": ["contention"]}
+    told = render(report)
+    assert told.count("contention") == 2
+    assert "- 6 further settings are not VALID either; report.html says why" in told

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.operations import read_operations
+from benchmarks.operations import Operation, read_operations
 from compressor.errors import LoadError
 
 
@@ -158,3 +158,67 @@ def test_other_shape_and_other_bytes_are_refused(pair: tuple[Path, Path], tmp_pa
     broken.write_bytes(b"no model")
     with pytest.raises(LoadError, match=r"broken\.onnx: cannot be read"):
         read_operations(broken, (3, 8, 8))
+
+
+def quantised_chain(path: Path, channels: int) -> Path:
+    """x -> Q -> DQ -> Conv with int8 weights behind DQ -> Q -> DQ -> y."""
+    shape = (channels, 3, 3, 3)
+    values = {
+        "c.weight_quantized": np.ones(shape, np.int8),
+        "c.bias_quantized": np.ones(channels, np.int32),
+        "s": np.float32(0.1),
+        "z": np.uint8(3),
+        "wz": np.int8(0),
+        "bz": np.int32(0),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["x_q"], "x_Q"),
+        helper.make_node("DequantizeLinear", ["x_q", "s", "z"], ["x_d"], "x_DQ"),
+        helper.make_node("DequantizeLinear", ["c.weight_quantized", "s", "wz"], ["w"], "w_DQ"),
+        helper.make_node("DequantizeLinear", ["c.bias_quantized", "s", "bz"], ["b"], "b_DQ"),
+        helper.make_node("Conv", ["x_d", "w", "b"], ["a"], "conv", pads=[1] * 4),
+        helper.make_node("QuantizeLinear", ["a", "s", "z"], ["a_q"], "a_Q"),
+        helper.make_node("DequantizeLinear", ["a_q", "s", "z"], ["y"], "a_DQ"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 6, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path
+    )
+    return path
+
+
+@pytest.mark.parametrize("channels", [4, 1])
+def test_quantised_convolution_has_its_shapes_and_the_bytes_that_are_kept(
+    tmp_path: Path, channels: int
+) -> None:
+    found = {
+        one.name: one
+        for one in read_operations(quantised_chain(tmp_path / "q.onnx", channels), (3, 6, 6), 2)
+    }
+    conv = found["conv"]
+    assert (conv.layer, conv.in_width, conv.out_width, conv.groups) == ("c", 3, channels, 1)
+    assert conv.macs == 2 * channels * 36 * 27
+    assert conv.bytes_moved == 2 * 3 * 36 + channels * 27 + 4 * channels + 2 * channels * 36
+    assert {name for name, one in found.items() if one.converts} == set(found) - {"conv"}
+    assert found["w_DQ"].inputs == ()
+
+
+@pytest.mark.parametrize(
+    ("weight", "layer"),
+    [
+        ("a.b.weight", "a.b"), ("a.b.weight_quantized", "a.b"), ("a.weight_f16", "a"),
+        ("a.weight_v.bias", "conv"), ("a.bias", "conv"), (None, "conv"),
+    ],
+)  # fmt: skip
+def test_a_layer_is_called_by_its_weight_whatever_was_added(weight: str | None, layer: str) -> None:
+    one = Operation(
+        name="conv", operator="Conv", inputs=(), outputs=(), weight=weight, macs=1, bytes_moved=0,
+        in_width=None, out_width=None,
+    )  # fmt: skip
+    assert one.layer == layer

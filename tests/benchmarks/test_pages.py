@@ -24,7 +24,7 @@ from benchmarks.lineup import FILE, Contestant, line_up
 from benchmarks.report import RunData, render, render_lineup
 from compressor.types import KeptUnits
 from tests.benchmarks import browser
-from tests.benchmarks.origins import compute, look_up, write
+from tests.benchmarks.origins import compute, look_up, quote, write
 from tests.benchmarks.reports import full_report, sample_file
 from tests.benchmarks.strictness import mistakes
 
@@ -45,7 +45,7 @@ COLLECT = """
     value: Number(one.dataset.value ?? one.value), text: one.textContent, tag: one.localName,
   }));
   const texts = [...document.querySelectorAll('[data-text]')].map(one => (
-    {key: one.dataset.text, text: one.textContent}));
+    {key: one.dataset.text, by: one.dataset.by || 'words', text: one.textContent}));
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const left = [];
   while (walker.nextNode()) {
@@ -196,7 +196,7 @@ def check_numbers(case: Case, tab: browser.Page, tmp_path: Path) -> None:
         assert one["text"] == write(one["form"], one["value"]), one
         assert one["tag"] in ("data", "tspan"), one
     for one in found["texts"]:
-        assert one["text"] == str(look_up(one["key"], case.files))
+        assert one["text"] == quote(one["by"], look_up(one["key"], case.files))
     left = " ".join(found["left"])
     for words in WORDS_WITH_NUMBERS:
         left = re.sub(words, "", left)

@@ -14,6 +14,7 @@ from benchmarks.profilers import (
     OpenVinoProfiler,
     Profiler,
     counting,
+    later_mean,
     open_profiler,
     with_names,
 )
@@ -101,3 +102,11 @@ def test_runtime_without_a_profiler_and_broken_file_are_refused(
     onnx.save(onnx.ModelProto(), broken)
     with pytest.raises(LoadError, match=r"broken\.onnx"):
         profile(broken, pair[1], INPUTS, workload=Workload(runtime="onnxruntime"))
+
+
+def test_warmup_is_taken_out_of_means_of_all_calls() -> None:
+    times = [90.0, 30.0, 10.0, 12.0, 8.0, 10.0]
+    means = [sum(times[: n + 1]) / (n + 1) for n in range(len(times))]
+    assert later_mean(means, 4) == pytest.approx(10.0)
+    assert later_mean(means, 6) == pytest.approx(sum(times) / 6)
+    assert later_mean([50.0, 1.0], 1) == 0.0  # whole microseconds: never below

@@ -6,10 +6,11 @@ import json
 from dataclasses import replace
 
 from benchmarks.attribution import explain
+from benchmarks.explanations import explanation_row, layers_row
 from benchmarks.kernels import Kernel
 from benchmarks.operations import Operation
 from benchmarks.profiles import Profile
-from benchmarks.reasons import describe, explanation_row, layers_row
+from benchmarks.reasons import describe
 from benchmarks.workloads import Workload
 
 ORT = Workload(runtime="onnxruntime")
@@ -67,7 +68,9 @@ def test_lost_kernel_and_its_width_are_named_with_the_way_out() -> None:
     assert "another kernel (1 x nchwc.Conv -> Conv); most in layer1.conv (45 -> 45 wide" in told
     assert "1 of the student's are not (widths 45)" in told
     assert "--multiple-of 4 at least" in told
-    assert "33 interleaved rounds" in told
+    assert "means of the middle half of 33 interleaved rounds" in told
+    openvino = replace(ORT, runtime="openvino")
+    assert "means of 33 interleaved rounds" in text(TEACHER, SLOW, openvino)
 
 
 def test_aligned_width_and_other_runtimes_get_no_advice_about_steps() -> None:
@@ -116,3 +119,52 @@ def test_rows_are_plain_and_hold_the_numbers_of_the_sentences() -> None:
     (row,) = listed["rows"]
     assert (row["name"], row["macs_left"], row["student"]["in_width"]) == ("layer1.conv", 0.5, 45)
     assert round(row["time_left"], 4) == round(7 / 9, 4)
+
+
+def in_integers(macs: int, width: int, *, float32: bool = False) -> Profile:
+    one = chain(macs, width, "QLinearConv", 0.9e-3, call=1e-3)
+    (working,) = one.kernels
+    working = replace(working, computes_in="float32" if float32 else "int8")
+    converting = replace(
+        working, name="q", operator="QuantizeLinear", converts=True, seconds=0.02e-3
+    )
+    return replace(one, kernels=(working, converting))
+
+
+INT8 = replace(ORT, stored="int8")
+
+
+def test_lower_precision_is_named_with_its_types_and_conversions() -> None:
+    told = describe(explain(in_integers(1000, 64), in_integers(500, 48)), INT8)
+    assert told[0].startswith("ONNX Runtime, batch 1, int8, 1 thread: MACs 2.00x fewer")
+    assert (
+        "Layers that multiply, by the type they compute in: 1 in int8 in the student, as many in "
+        "the teacher."
+    ) in told
+    assert (
+        "Conversions between types that run on their own: QuantizeLinear 1 in the teacher "
+        "(20 \N{MICRO SIGN}s) and 1 in the student (20 \N{MICRO SIGN}s)."
+    ) in told
+    assert "Layers that multiply" not in text(TEACHER, SLOW)
+
+
+def test_precision_in_which_nothing_computes_is_said() -> None:
+    told = text(in_integers(1000, 64), in_integers(500, 48, float32=True), INT8)
+    assert "1 in float32 in the student, 1 in int8 in the teacher." in told
+    assert "None computes in int8" in told
+
+
+def test_integer_convolutions_on_another_path_are_counted_in_onnx_runtime_alone() -> None:
+    told = text(in_integers(1000, 64), in_integers(500, 45), INT8)
+    assert "1 of the teacher's 1 are such, 0 of the student's 1" in told
+    assert "--target onnxruntime:int8" in told
+    assert "as a matrix product" not in text(in_integers(1000, 64), in_integers(500, 44), INT8)
+    openvino = replace(INT8, runtime="openvino")
+    assert "matrix product" not in text(in_integers(1000, 64), in_integers(500, 45), openvino)
+
+
+def test_kernels_without_a_layer_are_told_where_they_weigh() -> None:
+    lost = replace(SLOW.kernels[0], name="odd", covers=(), seconds=0.3e-3)
+    told = text(TEACHER, replace(SLOW, kernels=(*SLOW.kernels, lost)))
+    assert "Up to 30 % of the kernels' time belongs to no layer" in told
+    assert "belongs to no layer" not in text(TEACHER, SLOW)

@@ -130,7 +130,7 @@ def test_a_runtime_that_refuses_for_another_reason_is_a_defect(
     graph: Graph, examples: Examples, images: Tensor, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, *, threads: int) -> None:
-        raise InputError(f"{path.name}: ONNX Runtime cannot load it: INVALID_GRAPH")
+        raise InputError(f"{path.name}: ONNX Runtime refuses the file: INVALID_GRAPH")
 
     (folder / FP32.file("teacher")).write_bytes((folder / FP32.file("student")).read_bytes())
     monkeypatch.setattr(lowering, "open_run", refuse)

@@ -115,7 +115,7 @@ def test_prediction_does_not_depend_on_the_batch(
 def test_file_that_is_no_onnx_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "torn.onnx"
     path.write_bytes(b"not a model")
-    with pytest.raises(InputError, match=r"torn\.onnx: ONNX Runtime cannot load it"):
+    with pytest.raises(InputError, match=r"torn\.onnx: ONNX Runtime refuses the file"):
         predict(path, np.zeros((1, 3), np.float32))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -194,3 +195,42 @@ def test_verdict_becomes_a_sentence() -> None:
     report = small_report() | {"benchmarks": []}
     report["student"]["parameters"] = report["teacher"]["parameters"]
     assert str(heading.heading(entry(report)).verdict).startswith("No fewer parameters, speed not")
+
+
+def test_further_reasons_for_doubt_are_told_on_request() -> None:
+    report = full_report()
+    for row in report["benchmarks"]:
+        row |= {"status": "NOISY", "reasons": [f"contention in {row['runtime']}"]}
+    found = heading.heading(entry(report))
+    assert len(found.shown) == 2
+    assert (*found.shown, *found.further) == found.judgement.reasons
+    assert len(found.judgement.short) == 3
+    assert str(found.judgement.short[-1]).startswith("6 further settings are not VALID")
+
+
+def test_the_command_is_one_that_a_shell_takes() -> None:
+    words_given = ["compressor", "build", "--teacher", "my nets/it's.pt", "--mean", "0.5 0.5"]
+    found = repeating.command(changed("command", value=words_given))
+    assert shlex.split(str(found)) == words_given
+    assert str(repeating.command(changed("command", value="python -m it"))) == "python -m it"
+    assert not repeating.command(changed("command", value=[]))
+
+
+def test_one_explanation_is_shown_and_the_others_are_in_a_table_and_on_request() -> None:
+    section = layers.layers(entry(full_report()))
+    assert section is not None
+    folds = [one for one in section.blocks if isinstance(one, Fold)]
+    told = [str(one.summary) for one in folds]
+    assert [one for one in told if one.startswith("ONNX Runtime, batch 1, int8, 2 threads: ")]
+    (overview, *_) = tables(section)
+    assert [words(row[0]) for row in overview.rows] == [
+        "ONNX Runtime, batch 1 float32, 2 threads",
+        "ONNX Runtime, batch 1 int8, 2 threads",
+    ]
+    assert [str(row[4]) for row in overview.rows] == [
+        "other kernel (0.210 ms)", "conversions (0.300 ms)",
+    ]  # fmt: skip
+    shown = words(Section(title="", blocks=tuple(b for b in section.blocks if b not in folds)))
+    assert "MACs 3.00x fewer, time 2.40x less" in shown
+    assert "int8, 2 threads: MACs" not in shown
+    assert "QuantizeLinear 14, 0.110 ms 15, 0.120 ms" in words(section)
