@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 from compressor.errors import DefectError
 from compressor.files import replacing
 from compressor.graphs import without_content
+from compressor.saving import disk_errors
 from export.paths import find_absolute_paths, reduce_paths
 
 
@@ -29,7 +30,8 @@ def write_program(program: ExportedProgram, path: Path) -> None:
     disk refuses.
     """
     with replacing(path) as place, _published(program):
-        torch.export.save(program, place)
+        with disk_errors():
+            torch.export.save(program, place)
         with zipfile.ZipFile(place) as archive:
             for name in archive.namelist():
                 if not name.endswith(".json"):
