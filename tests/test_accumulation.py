@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compressor import distillation
+from compressor import distillation, memory
 from compressor.accumulation import InParts, PartNorms
 from compressor.console import Console
 from compressor.distillation import Distilled, Progress, distill, learn
@@ -26,6 +26,12 @@ from tests.test_distillation import FAST, some_data
 
 CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"
 ERRORS = (RuntimeError(CPU), torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError())
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is really full here, and looking for what could be freed takes its time."""
+    monkeypatch.setattr(memory, "free", lambda: None)
 
 
 def network(*, norm: bool = False, dropout: float = 0.0) -> Graph:
