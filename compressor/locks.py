@@ -211,7 +211,8 @@ def _sign(file: int, path: Path, command: str) -> None:
     """Write into a lock of ours who we are; where that is not possible it is nobody's."""
     try:
         os.ftruncate(file, 0)
-        os.pwrite(file, msgspec.json.encode(_this_process(command)) + b"\n", 0)
+        with open(file, "wb", closefd=False) as stream:
+            stream.write(msgspec.json.encode(_this_process(command)) + b"\n")
     except OSError:
         with suppress(OSError):
             path.unlink()

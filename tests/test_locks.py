@@ -296,10 +296,10 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -
 def test_a_disk_without_room_for_a_lock_keeps_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> int:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "ftruncate", full)
     with (
         pytest.raises(SurroundingsError, match="No space left"),
         held(tmp_path / "run" / LOCK_FILE, "x"),

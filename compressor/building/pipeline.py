@@ -36,6 +36,7 @@ from compressor.watching import Listener, Silent, Stopwatch
 
 FRESH_SEEDS = 1000  # added to the seed: a teacher trained with it started from its own weights
 DEFAULT_LENGTH = Deadline(600.0)
+REPORTED = "report"  # a stage of the journal: all files but those that are made of the report
 
 
 def build(
@@ -94,9 +95,9 @@ def build(
     )  # fmt: skip
     device = own_device(device)
     with claimed(folder, inputs, device=device, restart=restart, listener=listener) as run:
-        if run.complete:
+        if run.complete or REPORTED in run.done:
             require_measured(folder, full_benchmark)
-            return folder
+            return folder if run.complete else _closed(run, command, seed, packaging)
         prepared = prepare(
             teacher,
             data,
@@ -153,9 +154,8 @@ def build(
                 "seed": seed,
             },
         )
-        forget_standings(folder)
-        close(run, command, seed, packaging)
-        return folder
+        run.finish(REPORTED, {})
+        return _closed(run, command, seed, packaging)
 
 
 def _carried_out(
@@ -183,6 +183,14 @@ def _carried_out(
         forget_standings(run.folder, after.done)
 
     return follow(recipe.phases, site, length, standing, keep)
+
+
+def _closed(run: Run, command: Sequence[str], seed: int, packaging: Packaging) -> Path:
+    """What is left when the report is written: nothing of it needs the standings."""
+    if is_first():
+        forget_standings(run.folder)
+        close(run, command, seed, packaging)
+    return run.folder
 
 
 def default_folder(teacher: Teacher, budget: Budget) -> Path:
