@@ -29,6 +29,9 @@ from compressor.errors import SurroundingsError
 
 LOCK_FILE = ".lock"  # in a folder that fills by and by; no part of what ships
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Neither a link that leads elsewhere nor a pipe that nobody writes into: folders come from others.
+_OPEN = os.O_NOFOLLOW | os.O_NONBLOCK
+_MOST_BYTES = 4096  # of a record
 _SAME_START = 1.0  # seconds; the system's own start is told in whole ones
 
 
@@ -174,7 +177,7 @@ _all_held: list[_Lock] = []
 def _take(path: Path, command: str, note: Callable[[str], None]) -> _Lock:
     """Raises SurroundingsError where it is another's, OSError where nothing can be written."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN, 0o644)
         try:
             before = _claim(file, path)
             if not _is(file, path):  # its owner let go of it just now
@@ -282,9 +285,15 @@ def _started(pid: int) -> float | None:
 def _read(path: Path) -> Owner | None:
     """None where there is no lock, or none that was written to its end."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Owner)
+        file = os.open(path, os.O_RDONLY | _OPEN)
+    except OSError:
+        return None
+    try:
+        return msgspec.json.decode(os.read(file, _MOST_BYTES), type=Owner)
     except (OSError, msgspec.DecodeError):
         return None
+    finally:
+        os.close(file)
 
 
 def _is(handle: int, path: Path) -> bool:

@@ -196,6 +196,26 @@ def test_a_lock_that_is_no_lock_is_of_nobody(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_that_somebody_laid_as_a_trap_harms_nothing(tmp_path: Path) -> None:
+    """A folder may come from anywhere."""
+    (tmp_path / "mine").write_text("years of work")
+    path = tmp_path / "run" / LOCK_FILE
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "mine")
+    require_idle(path.parent)
+    with pytest.raises(SurroundingsError, match="cannot write"), held(path, "x"):
+        pass
+    assert (tmp_path / "mine").read_text() == "years of work"
+    path.unlink()
+    os.mkfifo(path)
+    require_idle(path.parent)  # it does not wait for somebody to write
+    with pytest.raises(SurroundingsError, match="cannot write"), held(path, "x"):
+        pass
+    path.unlink(missing_ok=True)
+    path.write_bytes(b"[" * 1_000_000)
+    require_idle(path.parent)
+
+
 def test_a_name_that_was_let_go_of_in_between_is_not_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
