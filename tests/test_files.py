@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +25,8 @@ from compressor.files import (
     sha256,
     write_bytes,
 )
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def _write_half(place: Path) -> None:
@@ -155,6 +160,54 @@ def test_beside_others_only_what_was_left_of_the_same_path_is_removed(tmp_path: 
         (tmp_path / f"{UNFINISHED}{name}-1").mkdir()
     remove_unfinished_of(tmp_path / "a.pt")
     assert [path.name for path in tmp_path.iterdir()] == [f"{UNFINISHED}a.pt2-1"]
+
+
+MOUNTED = """
+from pathlib import Path
+from compressor.errors import SurroundingsError
+from compressor.files import write_bytes
+from compressor.locks import held
+place = Path("{place}")
+try:
+    with held(place / "run" / ".lock", "compressor build"):
+        write_bytes(place / "run" / "small", b"x" * 1000)
+        write_bytes(place / "run" / "large", b"x" * 100_000)
+except SurroundingsError as error:
+    print(error)
+print(sorted(path.name for path in (place / "run").glob("*")))
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no mounts without privileges")
+def test_a_file_system_that_is_full_or_may_only_be_read(tmp_path: Path) -> None:
+    """Really: a small one of its own, first full, then read-only."""
+    place, script = tmp_path / "place", tmp_path / "script.py"
+    place.mkdir()
+    script.write_text(MOUNTED.format(place=place))
+    steps = (
+        f"mount -t tmpfs -o size=32k tmpfs {place}",
+        f"{sys.executable} {script}",
+        f"rm -r {place}/run/small",
+        f"mount -o remount,ro {place}",
+        f"{sys.executable} {script}",
+    )
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-ec", "; ".join(steps)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    assert done.stderr == ""
+    advice = "free space there or choose another --out"
+    assert done.stdout.splitlines() == [
+        f"cannot write {place}/run/large: No space left on device; {advice}",
+        "['small']",
+        f"cannot write {place}/run/.lock: Read-only file system; {advice}",
+        "[]",
+    ]
 
 
 # -- temporary files -------------------------------------------------------------------------------

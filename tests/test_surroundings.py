@@ -275,7 +275,7 @@ mount -t tmpfs -o size={size}k tmpfs {place}
 mkdir {place}/taken
 {before}
 status=0
-{python} -m compressor {command} {place}/run > {place}.out 2> {place}.err || status=$?
+{python} -m compressor {command} {place}/run "$@" > {place}.out 2> {place}.err || status=$?
 echo "$status"
 ls -A {place}/run 2> /dev/null || true
 """
@@ -307,7 +307,7 @@ def in_a_mount(
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no mounts without privileges")
-@pytest.mark.parametrize("size", [4, 40, 80, 120, 160, 240])
+@pytest.mark.parametrize("size", [4, 60, 160])
 def test_a_disk_that_is_really_full_is_one_line(work: Path, size: int) -> None:
     status, error, names = in_a_mount(work, size)
     assert status == 3, error
@@ -330,18 +330,17 @@ def test_a_folder_that_may_only_be_read_is_one_line_before_anything_is_done(work
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no mounts without privileges")
-def test_a_full_place_for_temporary_files_is_one_line(work: Path, tmp_path: Path) -> None:
+def test_a_full_place_for_temporary_files_is_one_line(work: Path) -> None:
     """int8 needs some; the run folder has room."""
     status, error, names = in_a_mount(
         work,
-        2000,
-        "mkdir -p {place}/small && mount -t tmpfs -o size=4k tmpfs {place}/small"
+        4000,
+        "mkdir {place}/small && mount -t tmpfs -o size=4k tmpfs {place}/small"
         " && export TMPDIR={place}/small && set -- --precision int8",
     )
-    assert status in (0, 3)
-    if status == 3:
-        assert (error.count("\n"), "TMPDIR" in error) == (1, True)
-        assert "journal.json" in names
+    assert (status, error.count("\n")) == (3, 1), error
+    assert "variable TMPDIR" in error
+    assert "journal.json" in names
 
 
 # -- folders ---------------------------------------------------------------------------------------
@@ -374,18 +373,6 @@ def test_a_folder_that_is_deleted_under_the_build_stays_deleted(
     assert "\n" not in str(told.value)
     assert stage in listener.stages
     assert not folder.exists()
-
-
-def command(work: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
-    return subprocess.run(
-        [sys.executable, "-m", "compressor", *arguments],
-        cwd=work,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_a_second_build_into_one_folder_is_refused_and_told_whose_it_is(
