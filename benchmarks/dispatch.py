@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 
@@ -26,6 +24,7 @@ from benchmarks.statistics import fewest_for
 from benchmarks.workers import Job, Outcome, Source, Told, hear
 from benchmarks.workloads import Workload
 from compressor.errors import OptionError
+from compressor.files import scratch_folder
 
 PROCESSES = 5
 MOST_TIMES = 4  # as many processes as asked for, where they end early
@@ -131,8 +130,8 @@ def run(job: Job) -> tuple[Outcome, ...]:
     Where it dies, each workload gets one of its own: one alone may be too large, or crash.
     """
     limit = LIFE_SECONDS + len(job.workloads) * job.share_s
-    with tempfile.TemporaryDirectory(prefix="compressor-bench-") as folder:
-        told = Path(folder) / "outcomes.json"
+    with scratch_folder("compressor-bench-") as folder:
+        told = folder / "outcomes.json"
         command = [sys.executable, "-P", "-m", "benchmarks.workers", str(told)]
         try:
             done = subprocess.run(

@@ -7,7 +7,6 @@ one disturbs all.  Profiling costs time, so a profile knows both.  Knows nothing
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from benchmarks.operations import Operation, read_operations
 from benchmarks.profilers import open_profiler, trimmed_mean
 from benchmarks.runtimes import runtime_for
 from benchmarks.workloads import Workload
+from compressor.files import scratch_folder
 
 WARMUP_ROUNDS = 5
 FEWEST_ROUNDS = 10
@@ -69,11 +69,11 @@ def profile(
     paths = (teacher, student)
     operations = [read_operations(path, shape, batch) for path in paths]
     runtime = runtime_for(workload)
-    with tempfile.TemporaryDirectory() as folder, runtime.settings():
+    with scratch_folder() as folder, runtime.settings():
         placed = runtime.place(inputs)
         plain = [runtime.prepare(path) for path in paths]
         profilers = [
-            open_profiler(path, found, inputs, workload, Path(folder) / str(place))
+            open_profiler(path, found, inputs, workload, folder / str(place))
             for place, (path, found) in enumerate(zip(paths, operations, strict=True))
         ]
         calls: list[Callable[[], object]] = [

@@ -35,6 +35,7 @@ from benchmarks.sections import (
     widths,
 )
 from compressor.errors import FolderError
+from compressor.locks import require_idle
 from compressor.types import Analysis, Plan
 
 
@@ -74,7 +75,9 @@ def read(folder: Path) -> RunData:
 
 
 def open_run(folder: Path) -> RunData:
-    """As `read`.  Raises FolderError where there is no finished run."""
+    """As `read`.  Raises FolderError where there is no finished run, SurroundingsError while a
+    build is at work in the folder."""
+    require_idle(folder)
     try:
         return read(folder)
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:

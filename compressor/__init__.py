@@ -4,7 +4,10 @@ Modules, in the order a network passes through them:
 
     errors         what is refused, and the exit status it ends in
     types          the plain values between stages
+    memory         out of memory, and half as much at a time
+    locks          one process at a time writes into a folder
     files          files written whole or not at all
+    saving         tensors in the forms of libraries, whose errors are the disk's
     cards          what is known about a trained teacher, beside its weights
     checkpoints    weight files, read without running anything in them
     archives       .pt2 archives, scanned before they are loaded
@@ -71,6 +74,7 @@ Modules, in the order a network passes through them:
     objectives     what training minimises
     representations  how alike two networks represent a batch
     features       node values seen while training
+    accumulation   a batch in parts where it does not fit in memory
     lessons        what is asked with a batch, and the loss of the answers
     self_distillation  what a network asks of itself
     optimisation   optimiser, step sizes over the run, averaged weights

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from compressor.evaluation import device_of, evaluating, logits_of
 from compressor.graphs import Graph
+from compressor.memory import fitted
 
 MixedPrecision = Literal["no", "bf16"]
 Clock = Callable[[], float]
@@ -33,12 +34,16 @@ _ROUNDS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceleration:
-    """How a run computes.  ``images_per_s`` and ``note`` tell where the choice comes from."""
+    """How a run computes.  ``images_per_s`` and ``note`` tell where the choice comes from.
+
+    ``part_size``: how many images' values are in memory at once; None: the whole batch's.
+    """
 
     mixed_precision: MixedPrecision = "no"
     channels_last: bool = False
     images_per_s: float | None = None
     note: str = ""
+    part_size: int | None = None
 
     @property
     def name(self) -> str:
@@ -71,8 +76,9 @@ def choose(
 
     Measures a teacher's answer and a student's training step on ``pixels`` (n, channels, height,
     width), where the student lives; neither network is changed.  A small part of the batch comes
-    first, so that a hopeless candidate costs little.  A candidate the network cannot run in (a
-    ``view`` that needs contiguous values) is rejected, and the note says so.
+    first, so that a hopeless candidate costs little; a batch that does not fit in memory is halved.
+    A candidate the network cannot run in (a ``view`` that needs contiguous values) is rejected, and
+    the note says so.
     """
     begin, rejected = clock(), []
     runs: dict[str, Callable[[Tensor], float]] = {}
@@ -102,12 +108,19 @@ def choose(
             break
         round_begin = clock()
         for name in best:
-            taken = runs[name](pixels)
+            taken, fits = _timed(runs[name], pixels)
+            if fits < len(pixels):  # times for other numbers of images do not compare
+                pixels, best = pixels[:fits], dict.fromkeys(best, math.inf)
             best[name] = min(best[name], taken) if turn else best[name]
         expected = clock() - round_begin
     rates |= {name: len(pixels) / taken for name, taken in best.items() if taken < math.inf}
     offered = {c.name: c for c in candidates if c.name in best}
     return decide(offered, rates, rejected)
+
+
+def _timed(run: Callable[[Tensor], float], pixels: Tensor) -> tuple[float, int]:
+    """Seconds of one step, and on how many of the images: fewer where memory does not suffice."""
+    return fitted(lambda size: run(pixels[:size]), len(pixels), "training")
 
 
 def decide(

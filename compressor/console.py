@@ -36,6 +36,7 @@ class Console:
         self._bar: Bar | None = None
         self._task: Any = None
         self._told = 0
+        self._noted = ""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -47,7 +48,7 @@ class Console:
 
     def stage(self, name: str) -> None:
         self._close_bar()
-        self._told = 0
+        self._told, self._noted = 0, ""
         self._terminal.print(f"[bold]{name}[/bold]")
 
     def note(self, text: str) -> None:
@@ -73,6 +74,9 @@ class Console:
 
     def training(self, progress: Progress) -> None:
         """Redraw the bar; where there is no terminal, print a line at every tenth."""
+        if progress.note and progress.note != self._noted:
+            self._noted = progress.note
+            self.note(progress.note)
         left = Deadline(max(progress.seconds_left, 0.1))
         line = (
             f"{progress.images_per_s:.0f} images/s, loss {progress.loss:.3f}, "

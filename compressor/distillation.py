@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from compressor.graphs import Graph, Rows
 from compressor.lessons import Lesson, MakeLessons, taught_by
 from compressor.objectives import Objective, logit_objective
 from compressor.optimisation import Optimisation, copy_values
-from compressor.pacing import Deadline, Epochs, Pace
+from compressor.pacing import Deadline, Epochs, Pace, forward
 from compressor.processes import process_count
 from compressor.samples import is_labelled
 from compressor.training import Hold, Trainer, hold_nothing
@@ -46,6 +46,7 @@ class Progress:
     seconds_left: float
     loss: float
     metric: float
+    note: str = ""  # what must be said by now; empty: nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +148,14 @@ def learn(
     ``acceleration``: None measures what is fastest when the deadline leaves room, else float32.
     ``device``: "cpu", or None for the best there is.
 
+    A batch that does not fit in memory is computed in parts from there on (``accumulation``), with
+    a note.
+
     A loss that is not finite, or a metric that collapses, sends training back to the best weights
     at a tenth of the learning rate; after two such returns it stops, with a note.  Raises DataError
     where there are too few images.
     """
+    clock = forward(clock)
     begin = clock()
     count = len(data.train.pixels)
     if count < 2:
@@ -178,6 +183,8 @@ def learn(
             f"{trainer.steps} steps gave nothing better" if trainer.steps else "no time to train"
         )
         journal.notes.append(f"the starting point was kept: {tried}")
+    if trainer.note:
+        journal.notes.append(trainer.note)
     trained = student.copy().eval()
     copy_values(trainer.best, trained)
     return Distilled(
@@ -189,7 +196,7 @@ def learn(
         images_per_s=pace.images_per_s,
         history=tuple(journal.history),
         notes=tuple(journal.notes),
-        acceleration=how,
+        acceleration=replace(how, part_size=trainer.part_size),
     )
 
 
@@ -290,6 +297,7 @@ def _progress(trainer: Trainer, pace: Pace, journal: Journal) -> Progress:
         seconds_left=pace.seconds_left(trainer.steps),
         loss=float(trainer.loss),
         metric=journal.history[-1].metric,
+        note=trainer.note,
     )
 
 

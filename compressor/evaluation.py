@@ -16,6 +16,7 @@ from torch import Tensor
 from compressor.data import Images, normalise
 from compressor.errors import DataError, InputError
 from compressor.graphs import Graph
+from compressor.memory import fitted
 from compressor.types import Preprocessing
 
 
@@ -78,18 +79,26 @@ def evaluate(
 ) -> Tensor:
     """Logits (n, ..., classes) in float32 on the CPU, in the images' order.
 
-    Runs where the graph's parameters live.  Raises DataError where there are no images.
+    Runs where the graph's parameters live, on fewer at a time where ``batch_size`` does not fit in
+    memory.  Raises DataError where there are no images, SurroundingsError where not one fits.
     """
     count = len(images.pixels)
     if not count:
         raise DataError("there are no images to evaluate on: give a folder that holds some")
     device = device_of(graph)
-    logits = []
+    logits: list[Tensor] = []
+    start = 0
+
+    def answers(size: int) -> Tensor:
+        pixels = normalise(images.pixels[start : start + size], preprocessing)
+        pixels = pixels.to(device=device, memory_format=memory_format)
+        return logits_of(graph(pixels)).float().cpu()
+
     with evaluating(graph):
-        for start in range(0, count, batch_size):
-            pixels = normalise(images.pixels[start : start + batch_size], preprocessing)
-            pixels = pixels.to(device=device, memory_format=memory_format)
-            logits.append(logits_of(graph(pixels)).float().cpu())
+        while start < count:
+            found, batch_size = fitted(answers, min(batch_size, count - start), "evaluation")
+            logits.append(found)
+            start += batch_size
     return torch.cat(logits)
 
 

@@ -1,38 +1,51 @@
 """Files written whole or not at all, and their hashes.
 
-Comes in: a final path.  Goes out: a place to write, renamed at the end.  Knows nothing of formats.
+Comes in: a final path.  Goes out: a place to write, renamed at the end; or a folder for what is
+needed for a moment.  A disk that refuses is one line, whatever library wrote.  Knows nothing of
+formats.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeGuard
 
-from compressor.errors import SurroundingsError
+from compressor.errors import CompressorError, SurroundingsError
+from compressor.locks import require_held
+
+UNFINISHED = ".writing-"  # how private folders begin; one that is left over was a kill's
+_OLD = ".old-"  # what had the name before, until all have theirs
+_TRIAL_BYTES = 1 << 16
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield ``path``'s name in a private folder beside it; what lies there is moved at the end.
 
-    Files written next to it (external data) move too, and ``path`` itself moves last.  Nothing is
-    moved when the body raises.  Raises SurroundingsError where the disk refuses.
+    Files written next to it (external data) move too, and ``path`` itself moves last; a folder
+    takes the place of a folder.  Nothing is moved when the body raises, and where a move fails what
+    was there before comes back.  Raises SurroundingsError where the disk refuses, and where a
+    folder that this process holds (``locks``) is gone.
     """
+    require_held(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     except OSError as error:
         raise _refusal(path, error) from error
     try:
         yield folder / path.name
+        require_held(path)
         others = sorted(entry.name for entry in folder.iterdir() if entry.name != path.name)
-        for name in (*others, path.name):
-            os.replace(folder / name, path.parent / name)
+        _move(folder, path.parent, (*others, path.name))
     except OSError as error:
         raise _refusal(path, error) from error
     finally:
@@ -45,16 +58,52 @@ def write_bytes(path: Path, content: bytes) -> None:
         place.write_bytes(content)
 
 
-def check_writable(path: Path) -> None:
-    """Make the folder of ``path``.  Raises SurroundingsError where nothing can be written there."""
+@contextmanager
+def scratch_folder(prefix: str = "compressor-") -> Iterator[Path]:
+    """A folder where the system keeps what is temporary, gone at the end.
+
+    Raises SurroundingsError where nothing (more) can be written there: libraries that write into it
+    have errors of their own, so that after any of them it is tried.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+    except OSError as error:
+        raise _no_scratch(error) from error
+    try:
+        yield folder
+    except CompressorError:
+        raise
+    except Exception as error:
+        refused = error if _says_full(error) else _refused(folder)
+        if refused is not None:
+            raise _no_scratch(refused) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_writable(path: Path, advice: str = "choose another --out") -> None:
+    """Make the folder of ``path`` and try it.  Raises SurroundingsError where it refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
-        raise _refusal(path, error) from error
-    if not os.access(path.parent, os.W_OK):
-        raise SurroundingsError(
-            f"cannot write {path}: no permission in its folder; choose another --out"
-        )
+        raise _refusal(path, error, advice) from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process was writing anywhere in ``folder``, which nobody else may be
+    writing into."""
+    for left in sorted(folder.rglob(f"{UNFINISHED}*")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def remove_unfinished_of(path: Path) -> None:
+    """The same for one path, which may stand among others' files."""
+    for left in path.parent.glob(f"{UNFINISHED}*"):
+        if left.name.startswith(_prefix(path)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:
@@ -63,7 +112,66 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _refusal(path: Path, error: OSError) -> SurroundingsError:
+def _prefix(path: Path) -> str:
+    return f"{UNFINISHED}{path.name[:100]}-"
+
+
+def _move(source: Path, target: Path, names: Sequence[str]) -> None:
+    """Give all of them their names in ``target``, or none.
+
+    A single file takes the place of another in one step.  Of several, and of folders, what was
+    there goes aside first: between the two steps a kill leaves it in ``source``.
+    """
+    placed: list[str] = []
+    try:
+        for name in names:
+            there = target / name
+            if there.exists() and (len(names) > 1 or there.is_dir()):
+                os.replace(there, source / f"{_OLD}{name}")
+            placed.append(name)
+            os.replace(source / name, there)
+    except OSError:
+        for name in placed:
+            old = source / f"{_OLD}{name}"
+            with suppress(OSError):
+                if old.exists():
+                    _remove(target / name)
+                    os.replace(old, target / name)
+                elif len(names) > 1 and not (source / name).exists():
+                    _remove(target / name)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _says_full(error: Exception) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def _refused(folder: Path) -> OSError | None:
+    """Why nothing can be written into a folder, found by trying; None where something can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(bytes(_TRIAL_BYTES))
+            stream.flush()
+    except OSError as error:
+        return error
+    return None
+
+
+def _no_scratch(error: OSError) -> SurroundingsError:
     return SurroundingsError(
-        f"cannot write {path}: {error.strerror or error}; free space there or choose another --out"
+        f"no temporary files can be written: {error.strerror or error}; free space there, or name "
+        "another folder in the variable TMPDIR"
     )
+
+
+def _refusal(
+    path: Path, error: OSError, advice: str = "free space there or choose another --out"
+) -> SurroundingsError:
+    return SurroundingsError(f"cannot write {path}: {error.strerror or error}; {advice}")

@@ -22,6 +22,7 @@ import torch
 from torch import Generator, Tensor
 
 from compressor.acceleration import Acceleration, Clock
+from compressor.accumulation import InParts
 from compressor.augmentation import Augmentation
 from compressor.cutters import Cutter, G, Gone, WeightScores
 from compressor.data import ImageData
@@ -32,7 +33,7 @@ from compressor.graphs import Graph
 from compressor.lessons import Lesson, Lessons, MakeLessons, Network, Place, Taught, taught_by
 from compressor.objectives import Objective, Signals, kept_rows
 from compressor.optimisation import Course, Optimisation
-from compressor.pacing import Deadline, Epochs
+from compressor.pacing import Deadline, Epochs, forward
 from compressor.scoring import Criterion, ScoringLoss, loss_change
 from compressor.sparsity import prunable_weights
 
@@ -118,7 +119,7 @@ def taught_by_itself(objective: Objective, observed: Sequence[str] = ()) -> Teac
             live = place(whole).eval()
             taught = Taught(
                 objective=_of_living(objective, observed, gone),
-                teacher=Observed(live, observed, gone.kept),
+                teacher=InParts(Observed(live, observed, gone.kept)),
             )
             return TaughtByItself(taught=taught, whole=live, gone=gone)
 
@@ -271,6 +272,7 @@ def prune_gradually(
     what else is not named here are as in ``learn``.  Raises OptionError for a schedule that does
     not rise to 1 and for too few epochs, BudgetError where the cutter cannot go that far.
     """
+    clock = forward(clock)
     begin = clock()
     shares = _require_rising(schedule(steps) if steps >= 1 else ())
     stretches = split(length, steps)

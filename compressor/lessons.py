@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
+from compressor.accumulation import InParts
 from compressor.augmentation import Augmentation
 from compressor.data import ImageData, batches
 from compressor.features import Observed
@@ -89,7 +90,9 @@ def taught_by(
     of labels alone where it is None."""
 
     def make(place: Place) -> Lessons:
-        answers = None if teacher is None else Observed(place(teacher).eval(), observed, kept)
+        answers = (
+            None if teacher is None else InParts(Observed(place(teacher).eval(), observed, kept))
+        )
         return Taught(objective=objective, teacher=answers)
 
     return make

@@ -161,8 +161,13 @@ REPAIRED_PLAIN = Optimisation(learning_rate=0.005, course=warm_cosine(0.1))
 
 def fitting_settings(graph: Graph, *, normed: Optimisation, plain: Optimisation) -> Optimisation:
     """One or the other, by whether batch norms that follow the mode keep the network's scale."""
+    return normed if normalises_batches(graph) else plain
+
+
+def normalises_batches(graph: Graph) -> bool:
+    """Whether batch norms take their statistics from the batch while it trains."""
     nodes = graph.program.graph.find_nodes(op="call_function", target=_BATCH_NORM)
-    return normed if any(node.meta.get("follows_mode") for node in nodes) else plain
+    return any(node.meta.get("follows_mode") for node in nodes)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, relative: float) -> None:

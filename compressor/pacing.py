@@ -6,6 +6,7 @@ Knows nothing of networks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,6 +55,26 @@ class Epochs:
         return Epochs(max(1, round(self.count / count)))
 
 
+def forward(clock: Callable[[], float]) -> Callable[[], float]:
+    """The clock, but where it would go backwards it goes on from where it stood.
+
+    Monotonic clocks do not go backwards; one that a caller gives may.  A run would then last as
+    much longer, or its rates come out negative.
+    """
+    last, lost = -math.inf, 0.0
+
+    def read() -> float:
+        nonlocal last, lost
+        now = clock() + lost
+        if now < last:
+            lost += last - now
+            now = last
+        last = now
+        return now
+
+    return read
+
+
 class Pace:
     """Counts steps, images and seconds of one run.
 
@@ -68,7 +89,7 @@ class Pace:
         clock: Callable[[], float],
         steps_per_epoch: int,
     ) -> None:
-        self.clock = clock
+        self.clock = forward(clock)
         self.images = 0
         self._length, self._begin = length, begin
         self._steps_per_epoch = steps_per_epoch

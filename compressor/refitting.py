@@ -17,6 +17,7 @@ from torch import Tensor
 from compressor.errors import DataError, DefectError
 from compressor.evaluation import device_of, distance
 from compressor.graphs import Graph
+from compressor.memory import fitted
 from compressor.reconstruction import inputs_within, reconstruct
 
 BATCH = 64
@@ -113,7 +114,8 @@ def choose_repair(
 ) -> Repaired:
     """Try the ways there are, and take the one nearest to the teacher on inputs held out.
 
-    An eighth of the inputs is held out.  Raises DataError where there are fewer than two.
+    An eighth of the inputs is held out.  Where reconstruction runs out of memory it sees half of
+    them, which the note says.  Raises DataError where there are fewer than two.
     """
     inputs = torch.cat(tuple(batches) or (torch.zeros(0),))
     if len(inputs) < 2:
@@ -121,10 +123,16 @@ def choose_repair(
     held = max(1, len(inputs) // 8)
     used, held_out = inputs[:-held].split(BATCH), inputs[-held:].split(BATCH)
     fitting = inputs_within(MEMORY, student, teacher, inputs[:-held])
+    refitted, count = fitted(
+        lambda size: reconstruct(student, teacher, fitting[:size], progress=progress).graph,
+        len(fitting),
+        "repair",
+        smallest=2,
+    )
     ways = {
         "nothing": student,
         "batch-norm statistics": reestimate_batch_norm(student, used),
-        "reconstruction": reconstruct(student, teacher, fitting, progress=progress).graph,
+        "reconstruction": refitted,
     }
     tried = tuple((name, distance(graph, teacher, held_out)) for name, graph in ways.items())
     chosen = min(tried, key=lambda entry: entry[1] if math.isfinite(entry[1]) else math.inf)[0]
@@ -132,7 +140,7 @@ def choose_repair(
         graph=ways[chosen],
         chosen=chosen,
         tried=tried,
-        fitting=len(fitting),
+        fitting=count,
         given=len(inputs) - held,
     )
 

@@ -11,14 +11,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from compressor.errors import FolderError, SurroundingsError
-from compressor.files import write_bytes
+from compressor.errors import FolderError
+from compressor.files import UNFINISHED, write_bytes
+from compressor.locks import LOCK_FILE
 
 FORMAT = 1
 JOURNAL = "journal.json"
@@ -38,10 +40,6 @@ class Run:
 
     def begin(self) -> None:
         """Create the folder and its journal; from here on it is ours."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SurroundingsError(f"{self.folder} cannot be created: {error.strerror}") from error
         self._write_journal()
 
     def finish(self, stage: str, result: Mapping[str, Any]) -> None:
@@ -52,7 +50,6 @@ class Run:
     def write(self, name: str, value: Any) -> Path:
         """Write a value as indented JSON under its final name, whole or not at all."""
         path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
         return path
 
@@ -71,13 +68,11 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     inputs = json.loads(text)  # as the journal gives them back
     key = hashlib.sha256(text.encode()).hexdigest()
     fresh = Run(folder=folder, key=key, inputs=inputs)
-    if folder.exists() and not folder.is_dir():
-        raise FolderError(f"{folder} is a file; name a folder with --out")
-    if not folder.exists() or not any(folder.iterdir()):
+    journal = _journal_of(folder)
+    if journal is None:
         return fresh
-    journal = _read_journal(folder)
     if restart:
-        shutil.rmtree(folder)
+        _empty(folder)
         return fresh
     if journal["key"] != key:
         changed = sorted(
@@ -97,6 +92,42 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
         complete=(folder / MANIFEST).is_file()
         and (not inputs.get("signed") or (folder / SIGNATURE).is_file()),
     )
+
+
+def require_ours(folder: Path) -> None:
+    """Raises FolderError for a folder that is neither a run of ours, nor empty, nor absent."""
+    _journal_of(folder)
+
+
+def _journal_of(folder: Path) -> dict[str, Any] | None:
+    """None for a folder that is absent, or empty but for what a killed run leaves.
+
+    Raises FolderError for one that is not ours.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FolderError(f"{folder} is a file; name a folder with --out")
+    found = [entry.name for entry in folder.iterdir()] if folder.exists() else []
+    if all(name == LOCK_FILE or name.startswith(UNFINISHED) for name in found):
+        return None
+    return _read_journal(folder)
+
+
+def _empty(folder: Path) -> None:
+    """Remove all but the lock.
+
+    What makes a run complete goes first and its journal last: a kill in between leaves a folder of
+    ours that nobody takes for a finished one.
+    """
+    first, last = (MANIFEST, SIGNATURE), (JOURNAL, LOCK_FILE)
+    others = [entry.name for entry in folder.iterdir() if entry.name not in (*first, *last)]
+    for name in (*first, *others, JOURNAL):
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # the lock is in it
+        folder.rmdir()
 
 
 def _read_journal(folder: Path) -> dict[str, Any]:

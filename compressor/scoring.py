@@ -7,7 +7,7 @@ budgets or costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -21,6 +21,7 @@ from compressor.errors import OptionError, PlanError
 from compressor.graphs import Graph
 from compressor.labelling import Labelling, Stored, label
 from compressor.labels import Matrix
+from compressor.memory import free, is_out_of_memory
 from compressor.types import Analysis, Role, Scores
 
 Batch = tuple[Tensor, Tensor | None]
@@ -84,15 +85,33 @@ def loss_change(name: str, make_loss: Callable[[Graph], ScoringLoss]) -> Criteri
         wanted = {item: tensors[item].requires_grad_(True) for item in slices.names}
         loss = make_loss(working)
         for inputs, labels in batches:
-            slopes = torch.autograd.grad(
-                loss(inputs, labels), list(wanted.values()), materialize_grads=True
-            )
+            slopes = _slopes(loss, list(wanted.values()), inputs, labels)
             pairs = zip(wanted.items(), slopes, strict=True)
             total += np.abs(slices.sums({item: w.detach() * slope for (item, w), slope in pairs}))
         return slices.scores(name, analysis, total)
 
     criterion.__name__ = name
     return criterion
+
+
+def _slopes(
+    loss: ScoringLoss, of: Sequence[Tensor], inputs: Tensor, labels: Tensor | None
+) -> list[Tensor]:
+    """The gradient of a batch's loss; where memory does not suffice, the mean of its halves'.
+
+    Equal for losses that are means over samples, as the graph evaluates.
+    """
+    try:
+        return list(torch.autograd.grad(loss(inputs, labels), of, materialize_grads=True))
+    except Exception as error:
+        if not is_out_of_memory(error) or len(inputs) == 1:
+            raise
+    free()
+    half = len(inputs) // 2
+    first = _slopes(loss, of, inputs[:half], None if labels is None else labels[:half])
+    second = _slopes(loss, of, inputs[half:], None if labels is None else labels[half:])
+    share = half / len(inputs)
+    return [share * a + (1 - share) * b for a, b in zip(first, second, strict=True)]
 
 
 def answer_objective(outputs: Tensor, labels: Tensor | None) -> Tensor:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from compressor.errors import FolderError
@@ -22,6 +23,7 @@ from compressor.files import replacing
 from compressor.graphs import Graph
 from compressor.judging import Stage
 from compressor.removal import remove
+from compressor.saving import save_tensors
 from compressor.types import Plan, Proof
 
 PATTERN = "standing-{}.safetensors"
@@ -47,7 +49,7 @@ def keep_standing(folder: Path, standing: Standing, dense: Graph) -> dict[str, A
     Values of earlier phases stay until ``forget_standings``: the journal may still speak of them.
     """
     with replacing(folder / PATTERN.format(standing.done)) as path:
-        save_file(_tensors(standing), path)
+        save_tensors(_tensors(standing), path)
     facts = Facts(
         done=standing.done,
         student=_shape(standing.student, dense),
@@ -67,7 +69,7 @@ def read_standing(folder: Path, facts: Mapping[str, Any], site: Site) -> Standin
     try:
         found = msgspec.convert(facts, Facts)
         values = load_file(folder / PATTERN.format(found.done))
-    except (OSError, ValueError, msgspec.ValidationError) as error:
+    except (OSError, ValueError, SafetensorError, msgspec.ValidationError) as error:
         raise FolderError(
             f"{folder} cannot be continued: its journal or the values it speaks of are damaged; "
             "begin anew in it with --restart"

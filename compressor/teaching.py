@@ -19,11 +19,13 @@ from compressor.data import ImageData, Images, class_names, first_size, open_dat
 from compressor.distillation import Distilled, distill, fitting_batch
 from compressor.errors import ArchitectureError, DataError, DefectError, FolderError, OptionError
 from compressor.evaluation import accuracy, evaluate, logits_of, output_size
-from compressor.files import check_writable, replacing, sha256
+from compressor.files import check_writable, remove_unfinished_of, replacing, sha256
 from compressor.graphs import Graph
 from compressor.loading import Teacher, capture_teacher, untrained
+from compressor.locks import beside, held
 from compressor.optimisation import FRESH_NORMED, FRESH_PLAIN, fitting_settings
 from compressor.pacing import Deadline, Epochs
+from compressor.saving import save_state, save_tensors
 from compressor.watching import Listener, Silent
 
 ENDINGS = (".pt", ".pth", ".safetensors")
@@ -61,7 +63,7 @@ def train(
 
     Raises InputError kinds before training; FolderError where ``out`` is there already and not to
     be replaced (``restart`` replaces a teacher that has a card), SurroundingsError where the disk
-    refuses.
+    refuses or another process trains a teacher of this name.
     """
     listener = listener or Silent()
     _check_out(out, restart)
@@ -91,13 +93,16 @@ def train(
         raise DataError(f"{data}: every class needs at least 2 training images; add some")
     for note in (*graph.notes, *opened.notes, *_enlarged(data, opened), TRAINED_AS_EVALUATED):
         listener.note(note)
-    check_writable(out)
-    listener.stage(f"train for {length}")
-    found = _learn(graph, opened, length, seed, batch_size, device, listener)
-    for note in found.notes:
-        listener.note(note)
-    module = give_values(found.graph, fresh)
-    return _write(out, module, _card(fresh, opened, found, seed, device))
+    with held(beside(out), "compressor train", listener.note):
+        _check_out(out, restart)  # another one may have ended meanwhile
+        remove_unfinished_of(out)
+        check_writable(out)
+        listener.stage(f"train for {length}")
+        found = _learn(graph, opened, length, seed, batch_size, device, listener)
+        for note in found.notes:
+            listener.note(note)
+        module = give_values(found.graph, fresh)
+        return _write(out, module, _card(fresh, opened, found, seed, device))
 
 
 def give_values(trained: Graph, fresh: Teacher) -> nn.Module:
@@ -234,16 +239,11 @@ def _write(out: Path, module: nn.Module, card: Card) -> Card:
     """Weights and card together; the weights come to their name last."""
     with replacing(out) as place:
         if out.suffix == ".safetensors":
-            from safetensors.torch import save_file
-
             # Clones: the format has no shared tensors, and every name is to be there.
-            named = module.state_dict()
-            save_file(
-                {k: v.clone().contiguous() for k, v in named.items()}, place, {"format": "pt"}
-            )
-            place.chmod(0o644)  # the library makes it private
+            named = {k: v.clone().contiguous() for k, v in module.state_dict().items()}
+            save_tensors(named, place, {"format": "pt"})
         else:
-            torch.save(module.state_dict(), place)
+            save_state(module.state_dict(), place)
         card = replace(card, sha256=sha256(place))
         card_path(place).write_bytes(encode_card(card))
     return card

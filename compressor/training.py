@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from compressor.acceleration import Acceleration
+from compressor.accumulation import InParts
 from compressor.augmentation import Augmentation
 from compressor.data import ImageData
 from compressor.features import Observed
@@ -24,6 +25,7 @@ from compressor.optimisation import (
     AveragedWeights,
     Optimisation,
     copy_values,
+    normalises_batches,
     set_learning_rate,
 )
 from compressor.processes import WholeBatchNorm, share_of
@@ -58,12 +60,21 @@ class Trainer:
         self.model, self.stepper = accelerator.prepare(
             Observed(self.learner, observed), self.optimiser
         )
+        self.parts = self._in_parts()
+        self.network = self.model if self.parts is None else self.parts
         self.lessons = make_lessons(self.placed)
         self.averaged = AveragedWeights(self.learner, settings.average)
         self.best = self.averaged.graph.copy()
         self.steps = 0
         self.loss = torch.zeros((), device=accelerator.device)
         self._factor = 1.0
+
+    def _in_parts(self) -> InParts | None:
+        """None where several processes share a batch out: they must compute alike."""
+        if self.accelerator.num_processes > 1:
+            return None
+        smallest = 2 if normalises_batches(self.learner) else 1
+        return InParts(self.model, self.how.part_size, smallest=smallest)
 
     def placed(self, graph: Graph) -> Graph:
         """A copy on the run's device, in the run's memory layout."""
@@ -93,9 +104,11 @@ class Trainer:
         relative = self.settings.learning_rate * self._factor * factor
         set_learning_rate(self.optimiser, relative)
         with self.accelerator.autocast(), WholeBatchNorm():
-            loss = self.lessons.loss(self.model, lesson)
+            loss = self.lessons.loss(self.network, lesson)
         self.stepper.zero_grad()
         self.accelerator.backward(loss)
+        if self.parts is not None:
+            self.parts.backward()
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.stepper.step()
         self.hold(self.learner)
@@ -119,6 +132,16 @@ class Trainer:
             accuracy=None if found.accuracy is None else self.shared(found.accuracy),
             agreement=None if found.agreement is None else self.shared(found.agreement),
         )
+
+    @property
+    def part_size(self) -> int | None:
+        """Images whose values are in memory at once; None: the whole batch's.  State of the run."""
+        return None if self.parts is None else self.parts.size
+
+    @property
+    def note(self) -> str:
+        """What must be said of how steps are computed; empty: nothing."""
+        return "" if self.parts is None else self.parts.note
 
     def broken(self) -> str | None:
         """What is wrong with the last step's loss, if anything; waits for the device."""

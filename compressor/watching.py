@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from compressor.errors import CompressorError
+from compressor.memory import is_out_of_memory, out_of_memory
+from compressor.pacing import forward
+
 if TYPE_CHECKING:
     from compressor.distillation import Progress
 
@@ -33,16 +37,23 @@ class Silent:
 
 
 class Stopwatch:
-    """Seconds by stage, in the order they began."""
+    """Seconds by stage, in the order they began; a stage that does not fit in memory is named."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds: dict[str, float] = {}
-        self._clock = clock
+        self._clock = forward(clock)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
+        """Raises SurroundingsError in place of what says that memory did not suffice."""
         begin = self._clock()
         try:
             yield
+        except CompressorError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(name) from error
+            raise
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - begin

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from compressor.errors import InputError
+from compressor.files import scratch_folder
 from export.entropy import clip
 from export.onnx_files import EXTERNAL_ABOVE
 from export.prediction import Array
@@ -144,5 +144,5 @@ def _feed(calibrater: CalibraterBase, path: Path, batches: Iterable[Batch]) -> N
 
 @contextlib.contextmanager
 def _workplace() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield str(Path(folder) / "augmented.onnx")
+    with scratch_folder() as folder:
+        yield str(folder / "augmented.onnx")

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from compressor.errors import FolderError, OptionError
-from compressor.files import replacing
+from compressor.files import remove_unfinished_of, replacing
 from compressor.graphs import export_program
 from compressor.loading import Teacher, capture_teacher, load
+from compressor.locks import beside, held, require_idle
 from compressor.types import USUAL_FILES, Packaging
 from export.deployables import Deployable
 from export.descriptions import Description
@@ -172,6 +173,7 @@ def _ship(
 
 def _finished(run: Path) -> dict[str, Any]:
     """The report of a run that is whole.  Raises FolderError where it is not."""
+    require_idle(run)
     read_manifest(run)
     differences = check_manifest(run)
     if differences:
@@ -212,29 +214,30 @@ def _plain(one: Deployable) -> dict[str, Any]:
 def _delivering(out: Path, sources: Sequence[Path], packaging: Packaging) -> Iterator[Path]:
     """A folder to fill, which gets the name ``out`` when it is whole.
 
-    An export of ours that is there is replaced.  Raises FolderError for anything else.
+    An export of ours that is there is replaced.  Raises FolderError for anything else,
+    SurroundingsError where another export is at work there.
     """
     if packaging.sign_key is not None:
         check_key(Path(packaging.sign_key))
     for source in sources:
         if out.resolve().is_relative_to(source.resolve()):
             raise FolderError(f"{out} lies in {source}, which is complete; name another --out")
-    replaced = _is_ours(out)
-    with replacing(out) as place:
-        place.mkdir()
-        yield place
-        if replaced:
-            shutil.rmtree(out)
+    _require_ours(out)
+    with held(beside(out), "compressor export"):
+        _require_ours(out)  # another one may have ended meanwhile
+        remove_unfinished_of(out)
+        with replacing(out) as place:
+            place.mkdir()
+            yield place
 
 
-def _is_ours(out: Path) -> bool:
-    """Whether an export is there.  Raises FolderError for what may not be replaced."""
+def _require_ours(out: Path) -> None:
+    """Raises FolderError for what may not be replaced: all but an earlier export of ours."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
+        return
     advice = "name another folder with --out"
     if not out.is_dir() or not (out / MANIFEST_FILE).is_file() or (out / JOURNAL).is_file():
         raise FolderError(f"{out} is not empty and not an export of ours; {advice}")
     foreign = [line for line in check_manifest(out) if line.endswith("not in the manifest")]
     if foreign:
         raise FolderError(f"{out} holds more than was exported ({foreign[0]}); {advice}")
-    return True

@@ -11,7 +11,6 @@ that of the operator which takes them.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from onnxruntime.quantization.qdq_loss_debug import (
 )
 from onnxruntime.quantization.quant_utils import DEQUANT_OUTPUT_SUFFIX
 
+from compressor.files import scratch_folder
 from export.calibration import Batch, Feed, input_names, is_large
 from export.deployables import TensorLoss
 from export.prediction import Array
@@ -74,8 +74,8 @@ def _loss(name: str, operator: str, error: float, entering: float) -> TensorLoss
 
 def _activations(path: Path, batch: Batch) -> Mapping[str, Sequence[Array]]:
     """Every float tensor of a file, flat, by its name."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = str(Path(folder) / "augmented.onnx")
+    with scratch_folder() as folder:
+        place = str(folder / "augmented.onnx")
         modify_model_output_intermediate_tensors(
             str(path), place, save_as_external_data=is_large(path)
         )

@@ -7,7 +7,6 @@ near they are to the graph.  Knows nothing of labels: whether a precision is wor
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import onnx_ir as ir
 from torch import Tensor, nn
 
 from compressor.errors import CompressorError, DefectError, InputError, OptionError
+from compressor.files import scratch_folder
 from export.calibration import METHODS, Batch, largest_values
 from export.deployables import Calibration, Deployable
 from export.descriptions import Description
@@ -124,8 +124,8 @@ def rounded(path: Path) -> Iterator[Path]:
     """The half file ``path`` as one whose every half result is rounded, wherever it runs."""
     model = ir.load(path)
     round_results(model)
-    with tempfile.TemporaryDirectory() as folder:
-        twin = Path(folder) / path.name
+    with scratch_folder() as folder:
+        twin = folder / path.name
         write_model(model, twin)
         yield twin
 

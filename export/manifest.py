@@ -19,6 +19,7 @@ from typing import Any
 
 from compressor.errors import FolderError
 from compressor.files import sha256, write_bytes
+from compressor.locks import LOCK_FILE
 from export.paths import reduce_argument
 
 FORMAT = 2  # 2: a hash of itself
@@ -128,10 +129,13 @@ def _difference(listed: ListedFile, found: ListedFile) -> Iterator[str]:
 def list_files(
     folder: Path, but: Sequence[str] = (MANIFEST_FILE, SIGNATURE_FILE)
 ) -> tuple[str, ...]:
-    """The paths of all files in ``folder`` ``but`` those, sorted, with forward slashes."""
+    """The paths of all files in ``folder`` ``but`` those, sorted, with forward slashes.
+
+    Nor is the lock of the process that writes them among them.
+    """
     files = (path for path in folder.rglob("*") if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in files)
-    return tuple(sorted(name for name in names if name not in but))
+    return tuple(sorted(name for name in names if name not in (*but, LOCK_FILE)))
 
 
 def _listed(folder: Path, path: str) -> ListedFile:

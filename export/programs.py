@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
 from torch.export import ExportedProgram
@@ -19,6 +18,7 @@ from torch.export import ExportedProgram
 from compressor.errors import DefectError
 from compressor.files import replacing
 from compressor.graphs import without_content
+from compressor.saving import save_program
 from export.paths import find_absolute_paths, reduce_paths
 
 
@@ -29,7 +29,7 @@ def write_program(program: ExportedProgram, path: Path) -> None:
     disk refuses.
     """
     with replacing(path) as place, _published(program):
-        torch.export.save(program, place)
+        save_program(program, place)
         with zipfile.ZipFile(place) as archive:
             for name in archive.namelist():
                 if not name.endswith(".json"):

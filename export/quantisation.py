@@ -12,7 +12,6 @@ the same rounded numbers.
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from benchmarks.environment import parse_cpuinfo
 from compressor.errors import InputError
+from compressor.files import scratch_folder
 from export.calibration import Batch, Calibrate, is_large
 from export.half import FRAGILE
 
@@ -69,8 +69,8 @@ def to_int8(
     Operators that lose too much as halves (``half.FRAGILE``) stay in float32 here too.  Equal
     input, equal model.  Raises InputError where there is nothing to quantise.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, ranges, made = (Path(folder) / name for name in ("a.onnx", "ranges", "b.onnx"))
+    with scratch_folder() as folder:
+        prepared, ranges, made = (folder / name for name in ("a.onnx", "ranges", "b.onnx"))
         large = is_large(path)
         # Shapes, and what quantisation wants folded: batch norms into convolutions, constants.
         quant_pre_process(

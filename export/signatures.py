@@ -13,8 +13,10 @@ from pathlib import Path
 
 from compressor.errors import MissingExtraError, OptionError
 from compressor.files import replacing
+from compressor.locks import LOCK_FILE
 from export.manifest import SIGNATURE_FILE
 
+IGNORED = (SIGNATURE_FILE, LOCK_FILE)  # the latter goes when the folder is complete
 ADVICE = "give an elliptic-curve key (P-256, P-384 or P-521) in PEM form, without a password"
 
 
@@ -38,7 +40,7 @@ def sign(folder: Path, key: Path) -> Path:
     from model_signing import hashing, signing
 
     signer = signing.Config().use_elliptic_key_signer(private_key=key)
-    signer.set_hashing_config(hashing.Config().set_ignored_paths(paths=[SIGNATURE_FILE]))
+    signer.set_hashing_config(hashing.Config().set_ignored_paths(paths=IGNORED))
     path = folder / SIGNATURE_FILE
     with replacing(path) as place:
         signer.sign(folder, place)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from compressor.errors import InputError, OptionError
+from compressor.locks import require_idle
 from export.golden import GOLDEN_FILE, read_golden
 from export.manifest import MANIFEST_FILE, SIGNATURE_FILE, check_manifest, read_manifest
 from export.replays import REFERENCE, Replay, Runtime, find_runtimes, replay
@@ -43,8 +44,10 @@ def verify(
     """Compare ``folder`` with its manifest and signature, and replay its golden inputs.
 
     A file whose hash differs is not run.  Raises FolderError without a manifest, OptionError for a
-    signed folder without a key, since what was not checked is not called verified.
+    signed folder without a key, since what was not checked is not called verified,
+    SurroundingsError while a build is at work in the folder.
     """
+    require_idle(folder)
     listed = read_manifest(folder).files
     skipped = []
     if public_key is None and (folder / SIGNATURE_FILE).is_file():

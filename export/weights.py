@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from compressor.files import replacing
+from compressor.saving import save_tensors
 
 
 def write_weights(
@@ -40,9 +40,8 @@ def write_weights(
     if ties:
         facts["ties"] = json.dumps(ties, sort_keys=True)
     with replacing(path) as file:
-        save_file(kept, file, metadata=facts)
+        save_tensors(kept, file, facts)
         _sort_header(file)
-        file.chmod(0o644)  # the library makes it private
     return ties
 
 

@@ -80,3 +80,22 @@ def test_measuring_ends_in_time_however_slow_the_network_is() -> None:
     found = choose(graph, None, torch.randn(16, 3, 8, 8), seconds=20.0, clock=clock)
     assert found.name == PLAIN.name
     assert "float32 channels-last not tried: the others took the time" in found.note
+
+
+def test_candidates_are_compared_on_what_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = small_graph(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+    forward, sizes = Graph.forward, []
+
+    def short(self: Graph, pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        if len(pixels) > 9:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+        found: torch.Tensor = forward(self, pixels)
+        return found
+
+    monkeypatch.setattr(Graph, "forward", short)
+    found = choose(graph, None, torch.randn(32, 3, 8, 8), seconds=60.0, clock=time.perf_counter)
+    assert found.images_per_s is not None
+    assert sizes.count(32) == 1
+    assert sizes.count(16) == 1
+    assert sizes[-1] == 8

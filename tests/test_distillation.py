@@ -166,6 +166,23 @@ def test_a_deadline_is_kept_by_the_clock_it_is_given(teacher: Graph) -> None:
     assert all(p.images_per_s > 0 for p in seen)
 
 
+def test_a_clock_that_is_set_back_does_not_make_training_longer(teacher: Graph) -> None:
+    ticks = count()
+    steps: list[Progress] = []
+    found = distill(
+        small_graph(2),
+        teacher,
+        some_data(),
+        length=Deadline(300.0),
+        acceleration=Acceleration(),
+        clock=lambda: float(next(ticks)) % 50.0,  # back by 50 seconds every 50 seconds
+        progress=steps.append,
+    )
+    assert 280 <= found.seconds <= 310
+    assert next(ticks) < 400
+    assert all(one.seconds >= 0 for one in found.history)
+
+
 def test_a_deadline_too_short_to_train_returns_the_start(teacher: Graph) -> None:
     ticks = count(step=10)
     student = small_graph(2)

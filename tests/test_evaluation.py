@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.data import Images, normalise
-from compressor.errors import DataError, InputError
+from compressor.errors import DataError, InputError, SurroundingsError
 from compressor.evaluation import accuracy, agreement, evaluate, logits_of
 from compressor.graphs import Graph, capture
 from compressor.types import Preprocessing
@@ -72,3 +72,25 @@ def test_logits_are_found_in_what_networks_return(output: object) -> None:
 def test_a_network_without_logits_says_so() -> None:
     with pytest.raises(InputError, match="returns str"):
         logits_of("cat")
+
+
+def test_a_batch_that_does_not_fit_is_halved_from_there_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, images = small_graph(), some_images(23)
+    expected = evaluate(graph, images, PREPROCESSING, 23)
+    sizes: list[int] = []
+    forward = Graph.forward
+
+    def short(self: Graph, pixels: Tensor) -> Tensor:
+        sizes.append(len(pixels))
+        if len(pixels) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        found: Tensor = forward(self, pixels)
+        return found
+
+    monkeypatch.setattr(Graph, "forward", short)
+    torch.testing.assert_close(evaluate(graph, images, PREPROCESSING, 16), expected)
+    assert sizes == [16, 8, 4, 4, 4, 4, 4, 3]
+    assert not graph.training
+    monkeypatch.setattr(Graph, "forward", lambda *_: torch.empty(1 << 60))
+    with pytest.raises(SurroundingsError, match="out of memory in evaluation"):
+        evaluate(graph, images, PREPROCESSING)

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from compressor.errors import SurroundingsError
-from compressor.files import check_writable, replacing, sha256, write_bytes
+from compressor.files import (
+    UNFINISHED,
+    check_writable,
+    remove_unfinished,
+    remove_unfinished_of,
+    replacing,
+    scratch_folder,
+    sha256,
+    write_bytes,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def _write_half(place: Path) -> None:
@@ -49,3 +67,180 @@ def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(SurroundingsError, match="choose another --out"):
         check_writable(tmp_path / "file" / "x.pt")
+
+
+# -- disks that refuse -----------------------------------------------------------------------------
+
+
+class Refusing:
+    """In place of a call of the system: the ``number``-th time there is no space."""
+
+    def __init__(self, call: Callable[..., object], number: int) -> None:
+        self._call, self._left = call, number
+
+    def __call__(self, *arguments: object, **named: object) -> object:
+        self._left -= 1
+        if self._left == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._call(*arguments, **named)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def write_three(path: Path, text: bytes) -> None:
+    with replacing(path) as place:
+        for name in ("a", "b", path.name):
+            place.with_name(name).write_bytes(text)
+
+
+@pytest.mark.parametrize("there", [(), ("x",), ("a", "x"), ("a", "b", "x")])
+def test_of_several_files_all_are_new_or_none_wherever_it_fails(
+    tmp_path: Path, there: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 0
+    for number in range(1, 20):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        for name in there:
+            (tmp_path / name).write_bytes(b"old")
+        before = content(tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", Refusing(os.replace, number))
+            try:
+                write_three(tmp_path / "x", b"new")
+            except SurroundingsError:
+                failures += 1
+            else:
+                break
+        assert content(tmp_path) == before, number
+    assert failures == 3 + len(there)
+    assert content(tmp_path) == dict.fromkeys(("a", "b", "x"), b"new")
+
+
+def test_a_folder_takes_the_place_of_a_folder_or_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_bytes(b"1")
+
+    def write_empty() -> None:
+        with replacing(tmp_path / "out") as place:
+            place.mkdir()
+
+    for number in (1, 2):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", Refusing(os.replace, number))
+            with pytest.raises(SurroundingsError, match="No space left"):
+                write_empty()
+        assert content(tmp_path) == {"out/old": b"1"}
+    with replacing(tmp_path / "out") as place:
+        place.mkdir()
+        (place / "new").write_bytes(b"2")
+    assert content(tmp_path) == {"out/new": b"2"}
+
+
+def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:
+    for place in ("run", "run/onnx"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / f"{UNFINISHED}x-1").mkdir()
+        (tmp_path / place / f"{UNFINISHED}x-1" / "half").write_bytes(b"1")
+    (tmp_path / "run" / "whole").write_bytes(b"1")
+    remove_unfinished(tmp_path / "run")
+    assert content(tmp_path) == {"run/whole": b"1"}
+
+
+def test_beside_others_only_what_was_left_of_the_same_path_is_removed(tmp_path: Path) -> None:
+    for name in ("a.pt", "a.pt2"):
+        (tmp_path / f"{UNFINISHED}{name}-1").mkdir()
+    remove_unfinished_of(tmp_path / "a.pt")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{UNFINISHED}a.pt2-1"]
+
+
+MOUNTED = """
+from pathlib import Path
+from compressor.errors import SurroundingsError
+from compressor.files import write_bytes
+from compressor.locks import held
+place = Path("{place}")
+try:
+    with held(place / "run" / ".lock", "compressor build"):
+        write_bytes(place / "run" / "small", b"x" * 1000)
+        write_bytes(place / "run" / "large", b"x" * 100_000)
+except SurroundingsError as error:
+    print(error)
+print(sorted(path.name for path in (place / "run").glob("*")))
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no mounts without privileges")
+def test_a_file_system_that_is_full_or_may_only_be_read(tmp_path: Path) -> None:
+    """Really: a small one of its own, first full, then read-only."""
+    place, script = tmp_path / "place", tmp_path / "script.py"
+    place.mkdir()
+    script.write_text(MOUNTED.format(place=place))
+    steps = (
+        f"mount -t tmpfs -o size=32k tmpfs {place}",
+        f"{sys.executable} {script}",
+        f"rm -r {place}/run/small",
+        f"mount -o remount,ro {place}",
+        f"{sys.executable} {script}",
+    )
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-ec", "; ".join(steps)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    assert done.stderr == ""
+    advice = "free space there or choose another --out"
+    assert done.stdout.splitlines() == [
+        f"cannot write {place}/run/large: No space left on device; {advice}",
+        "['small']",
+        f"cannot write {place}/run/.lock: Read-only file system; {advice}",
+        "[]",
+    ]
+
+
+# -- temporary files -------------------------------------------------------------------------------
+
+
+def test_a_scratch_folder_goes_with_all_that_is_in_it() -> None:
+    with scratch_folder() as folder:
+        (folder / "x").write_bytes(b"1")
+    assert not folder.exists()
+
+
+def test_no_temporary_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(SurroundingsError, match="variable TMPDIR"), scratch_folder():
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("Fail")])
+def test_a_library_that_fails_for_want_of_temporary_space_is_told_as_that(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fail() -> None:
+        with scratch_folder():
+            monkeypatch.setattr(tempfile, "TemporaryFile", full)
+            raise error
+
+    with pytest.raises(SurroundingsError, match=r"No space left.*variable TMPDIR"):
+        fail()
+
+
+def test_errors_of_another_kind_pass_through() -> None:
+    with pytest.raises(ValueError, match="another"), scratch_folder():
+        raise ValueError("another")

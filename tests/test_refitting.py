@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from compressor import refitting
-from compressor.errors import DataError
+from compressor.errors import DataError, SurroundingsError
 from compressor.graphs import Graph, capture
 from compressor.refitting import choose_repair, reestimate_batch_norm, repair
 from tests import zoo
@@ -147,3 +148,23 @@ def test_inputs_left_out_for_memory_are_told(monkeypatch: pytest.MonkeyPatch) ->
     assert "for memory" not in choose_repair(graph.copy(), graph, inputs).note
     monkeypatch.setattr(refitting, "MEMORY", 1)
     assert "saw 2 of 56 inputs, for memory" in choose_repair(graph.copy(), graph, inputs).note
+
+
+def test_where_reconstruction_does_not_fit_it_sees_fewer_inputs_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = graph_with_batch_norm()
+    real = refitting.reconstruct
+
+    def short(student: Graph, teacher: Graph, given: Tensor, **named: Any) -> Any:
+        if len(given) > 5:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+        return real(student, teacher, given, **named)
+
+    monkeypatch.setattr(refitting, "reconstruct", short)
+    found = choose_repair(graph, graph, inputs(16))
+    assert (found.fitting, found.given) == (3, 14)
+    assert "reconstruction saw 3 of 14 inputs, for memory" in found.note
+    monkeypatch.setattr(refitting, "reconstruct", lambda *_, **__: torch.empty(1 << 60))
+    with pytest.raises(SurroundingsError, match="out of memory in repair; give fewer --repair-im"):
+        choose_repair(graph, graph, inputs(16))

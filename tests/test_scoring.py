@@ -167,3 +167,29 @@ def test_without_labels_the_networks_own_answers_are_the_objective() -> None:
     outputs = torch.tensor([[2.0, 0.0, -1.0], [0.0, 0.5, 0.1]])
     expected = F.cross_entropy(outputs, torch.tensor([0, 1]))
     assert torch.equal(answer_objective(outputs, None), expected)
+
+
+def test_scores_are_the_same_where_a_batch_does_not_fit_in_memory() -> None:
+    name = "chain"
+    graph, analysis = zoo.graph(name), zoo.analysis(name)
+    inputs = torch.randn(7, *graph.example_inputs[0].shape[1:])
+    labels = torch.arange(7) % 2
+    sizes: list[int] = []
+
+    def objective(outputs: Tensor, labels: Tensor | None) -> Tensor:
+        sizes.append(len(outputs))
+        if len(outputs) > limit:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+        return answer_objective(outputs, labels)
+
+    for known in (labels, None):
+        limit = 7
+        whole = score(graph, analysis, taylor(objective), [(inputs, known)])
+        limit = 2
+        parted = score(graph, analysis, taylor(objective), [(inputs, known)])
+        for one, other in zip(whole.values, parted.values, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-7)
+    assert sizes[1:8] == [7, 3, 1, 2, 4, 2, 2]
+    limit = 0
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        score(graph, analysis, taylor(objective), [(inputs, labels)])

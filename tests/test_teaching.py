@@ -12,10 +12,18 @@ from PIL import Image
 from torch import nn
 
 from compressor.cards import card_path, read_card
-from compressor.errors import ArchitectureError, DataError, DefectError, FolderError, OptionError
+from compressor.errors import (
+    ArchitectureError,
+    DataError,
+    DefectError,
+    FolderError,
+    OptionError,
+    SurroundingsError,
+)
 from compressor.files import sha256
 from compressor.graphs import capture
 from compressor.loading import capture_teacher, load, untrained
+from compressor.locks import beside, held
 from compressor.optimisation import FRESH_NORMED, FRESH_PLAIN, fitting_settings
 from compressor.pacing import Epochs
 from compressor.teaching import give_values, train
@@ -226,3 +234,12 @@ def test_values_that_do_not_give_the_graphs_answers_are_a_defect(work: Path) -> 
     stranger = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
     with pytest.raises(DefectError, match="answers otherwise"):
         give_values(trained, replace(fresh, module=stranger))
+
+
+def test_two_trainings_of_one_teacher_do_not_meet(work: Path) -> None:
+    with (
+        held(beside(work / "x.pt"), "compressor train"),
+        pytest.raises(SurroundingsError, match="is in use: process"),
+    ):
+        train("net.py:small", "digits", work / "x.pt", length=Epochs(1))
+    assert [path.name for path in work.iterdir()] == ["net.py"]

@@ -26,6 +26,7 @@ from compressor.files import write_bytes
 from compressor.staircases import Staircase, by_shape
 
 FORMAT = 1
+CACHE_ADVICE = "name another folder in the variable COMPRESSOR_CACHE"
 # What a runtime is installed as.
 PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 # A processor that says nothing of itself but its family is told apart by what it can do.

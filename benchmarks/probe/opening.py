@@ -6,7 +6,6 @@ nothing of widths and clocks.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from benchmarks.probe.targets import Target
 from benchmarks.runtimes import runtime_for, unavailable
 from compressor.errors import OptionError
+from compressor.files import scratch_folder
 from compressor.staircases import Operator
 
 Call = Callable[[], object]
@@ -34,11 +34,11 @@ def opened(target: Target) -> Iterator[Opener]:
     """What prepares operators on the target.  Raises OptionError where it cannot run here."""
     require_available(target)
     runtime = runtime_for(target.workload)
-    with tempfile.TemporaryDirectory(prefix="compressor-probe-") as folder, runtime.settings():
+    with scratch_folder("compressor-probe-") as folder, runtime.settings():
         form = _as_module if target.runtime == "torch" else _as_file
 
         def open_operator(operator: Operator, copies: int) -> Call:
-            model, shape = form(operator, copies, target, Path(folder))
+            model, shape = form(operator, copies, target, folder)
             prepared = runtime.prepare(model)
             values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
             placed = runtime.place(values)

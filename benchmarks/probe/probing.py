@@ -15,7 +15,9 @@ from typing import Any
 import psutil
 
 from benchmarks.probe.caches import (
+    CACHE_ADVICE,
     Measured,
+    cache_file,
     cache_folder,
     environment_of,
     read_measured,
@@ -24,6 +26,7 @@ from benchmarks.probe.caches import (
 from benchmarks.probe.opening import opened, require_available
 from benchmarks.probe.stairs import Clocks, Look, bytes_open, climb, look
 from benchmarks.probe.targets import Target
+from compressor.files import check_writable
 from compressor.staircases import Layer, Operator, Shape, Staircase, Widths, by_shape, wanted_widths
 
 COVERED = 0.98  # of the time of all layers, by a first look
@@ -59,7 +62,7 @@ def probe(
 
     ``units`` of every group; ``anew`` measures all.  Measuring takes the given minutes, and is
     announced; nothing is measured where nothing is missing.  Raises OptionError where the target
-    cannot run here, SurroundingsError where the cache cannot be written.
+    cannot run here, SurroundingsError where the cache cannot be written: before measuring.
     """
     require_available(target)
     folder = cache_folder() if folder is None else folder
@@ -77,6 +80,7 @@ def probe(
     unseen = [one for one in counts if one not in {seen.operator for seen in known.looks}]
     if not unseen and not missing_shapes(wanted, counts, known):
         return _told(target, environment, wanted, counts, known, new=0)
+    check_writable(cache_file(environment, folder), CACHE_ADVICE)  # before minutes of measuring
     with opened(target) as opener:
         announce(
             f"measuring which widths {target.name} likes on this machine, "

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from compressor import reporting
+from compressor.building.claiming import claimed
 from compressor.building.closing import check_key, close
 from compressor.building.deployables import ship_student
 from compressor.building.inputs import inputs_of
@@ -24,17 +25,18 @@ from compressor.judging import Judge
 from compressor.loading import Teacher, fresh_start
 from compressor.pacing import Deadline, Epochs
 from compressor.preparing import prepare
-from compressor.processes import is_first, own_device, wait
+from compressor.processes import is_first, own_device
 from compressor.recipes import Recipe, prune_then_distill
 from compressor.removal import remove
 from compressor.reporting import plain
-from compressor.runs import Run, open_run
+from compressor.runs import Run
 from compressor.standings import forget_standings, keep_standing, read_standing
 from compressor.types import FP32_ALONE, USUAL_FILES, Budget, Packaging, Precisions
 from compressor.watching import Listener, Silent, Stopwatch
 
 FRESH_SEEDS = 1000  # added to the seed: a teacher trained with it started from its own weights
 DEFAULT_LENGTH = Deadline(600.0)
+REPORTED = "report"  # a stage of the journal: all files but those that are made of the report
 
 
 def build(
@@ -71,11 +73,13 @@ def build(
     ``precisions``: of the ONNX files.  ``target``: "onnxruntime:int8" and the like, whose widths
     the plan takes, probed for ``probe_minutes`` first where they are not known; None: multiples.
     ``threads`` 0 leaves torch's own number.  A folder that holds this very run is continued, or
-    returned at once when complete.  Under a launcher of several processes the first one writes.
+    returned at once when complete; no other build may be at work in it (``locks``).  Under a
+    launcher of several processes the first one writes.
 
     ``full_benchmark``: throughput and load too, with ``slo_ms`` the p99 that load must keep.
 
-    Raises InputError kinds before anything is written; ProofError and ParityError name defects.
+    Raises InputError kinds before anything is written; SurroundingsError where the folder is in
+    use, deleted meanwhile, or the disk refuses; ProofError and ParityError name defects.
     """
     from benchmarks.deep import require_limit
 
@@ -90,65 +94,69 @@ def build(
         precisions, target,
     )  # fmt: skip
     device = own_device(device)
-    if not is_first():
-        wait(device)  # for the first process to decide about the folder
-    run = open_run(folder, inputs, restart=restart and is_first())
-    if is_first():
-        wait(device)
-    if run.complete:
-        require_measured(folder, full_benchmark)
-        return folder
-    prepared = prepare(
-        teacher, data, test, sample=sample, seed=seed, device=device, listener=listener, watch=watch
-    )
-    aim = for_target(target, budget, prepared, threads, probe_minutes, device, listener, watch)
-    site = Site(
-        graph=prepared.graph,
-        fresh=partial(fresh_start, teacher, prepared.graph, FRESH_SEEDS + seed),
-        analysis=prepared.analysis,
-        data=prepared.data,
-        sample=prepared.sample,
-        budget=aim.budget,
-        expectation=aim.expectation,
-        seed=seed,
-        device=device,
-        judge=Judge(prepared.graph, prepared.data, device, watch, trained=teacher.source.trained),
-        listener=listener,
-        watch=watch,
-    )
-    require_possible(recipe.phases, site, length)
-    standing = _carried_out(recipe, site, length, run)
-    if not is_first():
-        return folder
-    _check_structure(site, standing)
-    deployables = ship_student(
-        run, teacher, site, standing, precisions, opset, threads, packaging.static_batch
-    )
-    benchmarks = measure_speeds(
-        run, site, standing, precisions, bench_seconds, threads, full_benchmark, slo_ms
-    )
-    run.write(
-        "report.json",
-        {
-            **reporting.networks(teacher.source, site, standing),
-            **reporting.choices(recipe, site, standing),
-            "stages": plain(standing.stages),
-            "proof": plain(standing.proof),
-            "deployables": plain(deployables),
-            **benchmarks,
-            "target": aim.told(standing.plan),
-            "data": reporting.data_facts(site.data),
-            "environment": reporting.environment(threads),
-            "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
-            "warnings": reporting.warnings(standing, deployables),
-            "notes": reporting.notes(teacher, site, standing, deployables),
-            "command": reporting.published_command(command),
-            "seed": seed,
-        },
-    )
-    forget_standings(folder)
-    close(run, command, seed, packaging)
-    return folder
+    with claimed(folder, inputs, device=device, restart=restart, listener=listener) as run:
+        if run.complete or REPORTED in run.done:
+            require_measured(folder, full_benchmark)
+            return folder if run.complete else _closed(run, command, seed, packaging)
+        prepared = prepare(
+            teacher,
+            data,
+            test,
+            sample=sample,
+            seed=seed,
+            device=device,
+            listener=listener,
+            watch=watch,
+        )
+        aim = for_target(target, budget, prepared, threads, probe_minutes, device, listener, watch)
+        site = Site(
+            graph=prepared.graph,
+            fresh=partial(fresh_start, teacher, prepared.graph, FRESH_SEEDS + seed),
+            analysis=prepared.analysis,
+            data=prepared.data,
+            sample=prepared.sample,
+            budget=aim.budget,
+            expectation=aim.expectation,
+            seed=seed,
+            device=device,
+            judge=Judge(
+                prepared.graph, prepared.data, device, watch, trained=teacher.source.trained
+            ),
+            listener=listener,
+            watch=watch,
+        )
+        require_possible(recipe.phases, site, length)
+        standing = _carried_out(recipe, site, length, run)
+        if not is_first():
+            return folder
+        _check_structure(site, standing)
+        deployables = ship_student(
+            run, teacher, site, standing, precisions, opset, threads, packaging.static_batch
+        )
+        benchmarks = measure_speeds(
+            run, site, standing, precisions, bench_seconds, threads, full_benchmark, slo_ms
+        )
+        run.write(
+            "report.json",
+            {
+                **reporting.networks(teacher.source, site, standing),
+                **reporting.choices(recipe, site, standing),
+                "stages": plain(standing.stages),
+                "proof": plain(standing.proof),
+                "deployables": plain(deployables),
+                **benchmarks,
+                "target": aim.told(standing.plan),
+                "data": reporting.data_facts(site.data),
+                "environment": reporting.environment(threads),
+                "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
+                "warnings": reporting.warnings(standing, deployables),
+                "notes": reporting.notes(teacher, site, standing, deployables),
+                "command": reporting.published_command(command),
+                "seed": seed,
+            },
+        )
+        run.finish(REPORTED, {})
+        return _closed(run, command, seed, packaging)
 
 
 def _carried_out(
@@ -176,6 +184,14 @@ def _carried_out(
         forget_standings(run.folder, after.done)
 
     return follow(recipe.phases, site, length, standing, keep)
+
+
+def _closed(run: Run, command: Sequence[str], seed: int, packaging: Packaging) -> Path:
+    """What is left when the report is written: nothing of it needs the standings."""
+    if is_first():
+        forget_standings(run.folder)
+        close(run, command, seed, packaging)
+    return run.folder
 
 
 def default_folder(teacher: Teacher, budget: Budget) -> Path:

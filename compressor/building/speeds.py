@@ -7,13 +7,13 @@ how the student was made.
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from compressor.errors import FolderError
 from compressor.execution import Site, Standing
+from compressor.files import scratch_folder
 from compressor.runs import Run
 from compressor.types import Precisions
 
@@ -61,8 +61,8 @@ def measure_speeds(
         lower = {one.name: run.folder / one.file(network) for one in further}
         return Model.of_onnx(run.folder / FP32.file(network), program, lower)
 
-    with site.watch.timed("benchmark"), TemporaryDirectory() as place:
-        teacher = Path(place) / "teacher.pt2"  # measured like the student, but no deployable
+    with site.watch.timed("benchmark"), scratch_folder() as place:
+        teacher = place / "teacher.pt2"  # measured like the student, but no deployable
         write_program(export_program(site.graph), teacher)
         found = compare(
             model("teacher", teacher),

@@ -23,6 +23,7 @@ from typer.exceptions import TyperException
 
 from compressor.cli import folders, networks, students, timings
 from compressor.errors import CompressorError
+from compressor.memory import is_out_of_memory, out_of_memory
 
 app = typer.Typer(
     add_completion=False,
@@ -58,10 +59,16 @@ def _exit_statuses() -> Iterator[None]:
         _end(str(error), error.status)
     except TyperException as error:
         _end(error.format_message() if hasattr(error, "format_message") else str(error), 2)
-    except MemoryError:
-        _end("out of memory; use smaller images, or a machine with more", 3)
-    except OSError as error:
+    except Exception as error:
+        if is_out_of_memory(error):
+            _end(str(out_of_memory(_command())), 3)
+        if not isinstance(error, OSError):
+            raise
         _end(f"{error.filename or ''} {error.strerror or error}".strip(), 3)
+
+
+def _command() -> str:
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "compressor")
 
 
 def _end(message: str, status: int) -> None:

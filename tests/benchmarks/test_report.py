@@ -16,7 +16,8 @@ import pytest
 from benchmarks import formatting
 from benchmarks.report import RunData, open_run, read, render
 from benchmarks.sections.widths import stages
-from compressor.errors import FolderError
+from compressor import locks
+from compressor.errors import FolderError, SurroundingsError
 from compressor.types import KeptUnits
 
 PAYLOAD = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -231,3 +232,10 @@ def test_run_folder_is_read_back(run: RunData, tmp_path: Path) -> None:
     found = read(tmp_path)
     assert (found.report, found.analysis, found.plan) == (run.report, run.analysis, run.plan)
     assert found.samples == {}
+
+
+def test_a_run_that_is_being_built_is_not_called_unfinished(tmp_path: Path) -> None:
+    owner = msgspec.structs.replace(locks._this_process("compressor build"), host="elsewhere")
+    (tmp_path / locks.LOCK_FILE).write_bytes(msgspec.json.encode(owner))
+    with pytest.raises(SurroundingsError, match=r"on elsewhere \(compressor build.*wait for it"):
+        open_run(tmp_path)

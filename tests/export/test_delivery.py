@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -17,9 +18,10 @@ import torch
 from torch import nn
 
 from compressor import building
-from compressor.errors import FolderError, InputError, OptionError
+from compressor.errors import FolderError, InputError, OptionError, SurroundingsError
 from compressor.files import sha256
 from compressor.loading import Teacher, load
+from compressor.locks import LOCK_FILE, beside, held
 from compressor.pacing import Epochs
 from compressor.recipes.wishes import Wishes, find_recipe
 from compressor.types import Budget, Packaging
@@ -102,6 +104,7 @@ def test_a_build_is_a_product_itself(run: Path) -> None:
         "README.md", "bom.cdx.json", "manifest.json", *MODELS, f"triton/{name}/config.pbtxt",
         f"triton/{name}/1/model.onnx",
     }  # fmt: skip
+    assert LOCK_FILE not in there
     told = {one["file"]: one for one in report["deployables"]}
     assert told.keys() == {*MODELS, "onnx/teacher.onnx"}
     twin = told["onnx/student-batch1.onnx"]
@@ -294,3 +297,35 @@ def test_two_processes_in_two_folders_export_equal_bytes(
         found.append(files(place / "out"))
     assert found[0] == found[1]
     assert {"student.pt2", "README.md", "bom.cdx.json", "golden.npz", *MODELS} < found[0].keys()
+
+
+def test_an_export_that_fails_at_its_end_leaves_the_one_before(
+    network: Teacher, work: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(exported, out)
+    before = files(out)
+    replace = os.replace
+    tried: list[Path] = []
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(target) == out and not tried:
+            tried.append(Path(target))
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(SurroundingsError, match=r"cannot write .*out: No space left on device"):
+        export_network(network, out, threads=1)
+    assert tried
+    assert files(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_exports_to_one_place_do_not_meet(network: Teacher, tmp_path: Path) -> None:
+    with (
+        held(beside(tmp_path / "out"), "compressor export"),
+        pytest.raises(SurroundingsError, match="is in use: process"),
+    ):
+        export_network(network, tmp_path / "out", threads=1)
+    assert list(tmp_path.iterdir()) == []

@@ -52,7 +52,7 @@ def test_archive_names_no_place_and_holds_zeros_and_leaves_the_program_alone(
             content = archive.read(name)
             for place in (str(Path(__file__).parent), sys.prefix, "site-packages", "/home/"):
                 assert place.encode() not in content, name
-    program_text = zipfile.ZipFile(path).read("student/models/model.json").decode()
+    program_text = zipfile.ZipFile(path).read("archive/models/model.json").decode()
     traces = re.findall(r"File [^,]*, line \d+", json.dumps(json.loads(program_text)))
     assert traces
     assert all(re.search(r'"[\w.-]+/[\w.-]+\.py', trace) for trace in traces)

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from compressor.errors import MissingExtraError, OptionError
+from compressor.locks import LOCK_FILE, held
 from export import signatures
 from export.manifest import write_manifest
 from export.signatures import check_key, check_signature, sign
@@ -143,3 +144,16 @@ def test_without_the_library_it_is_said_what_to_install(
     monkeypatch.setitem(sys.modules, "model_signing", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'compressor\[signing\]'"):
         signatures.check_key(tmp_path / "key.pem")
+
+
+def test_the_lock_of_the_build_that_signs_is_no_part_of_what_is_signed(
+    folder: Path, keys: Path
+) -> None:
+    with held(folder / LOCK_FILE, "compressor build"):
+        write_manifest(folder, ("export",), 0, {})
+        sign(folder, keys / "one.pem")
+        assert (folder / LOCK_FILE).is_file()
+        assert check_signature(folder, keys / "one.pub") == ()
+    assert check_signature(folder, keys / "one.pub") == ()
+    (folder / "more").touch()
+    assert len(check_signature(folder, keys / "one.pub")) == 1

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from torch import Tensor
 
-from compressor.errors import FolderError, InputError, OptionError
+from compressor import locks
+from compressor.errors import FolderError, InputError, OptionError, SurroundingsError
+from compressor.locks import LOCK_FILE
 from export import verification
 from export.golden import write_golden
 from export.manifest import write_manifest
@@ -168,3 +171,14 @@ def test_verification_runs_where_there_is_no_torch(folder: Path) -> None:
     for runtime in find_runtimes()[0]:
         assert f"{FILE} in {runtime.name}: 4 samples differ by at most" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("verified: 2 files")
+
+
+def test_a_folder_that_is_being_written_is_not_judged(folder: Path) -> None:
+    here = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = locks._started(here.pid)
+    owner = msgspec.structs.replace(locks._this_process("x"), pid=here.pid, started=started)
+    (folder / LOCK_FILE).write_bytes(msgspec.json.encode(owner))
+    with pytest.raises(SurroundingsError, match=f"is being written by process {here.pid}"):
+        verify(folder)
+    here.communicate()
+    assert verify(folder).passed  # what a kill in the last moment left behind is no difference

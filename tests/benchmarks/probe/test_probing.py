@@ -22,7 +22,7 @@ from benchmarks.probe.stairs import Look, bytes_open
 from benchmarks.probe.targets import PRECISIONS, Target, parse_target, target_of
 from benchmarks.probe.telling import document, note, probe_lines
 from compressor.analysis import analyze
-from compressor.errors import OptionError
+from compressor.errors import OptionError, SurroundingsError
 from compressor.graphs import Graph, capture
 from compressor.operators import find_operators
 from compressor.staircases import Choice, Operator
@@ -241,3 +241,16 @@ def test_layers_too_large_for_the_memory_are_named_and_left_out(
     assert "shapes of layers are not measured" in told[0]
     assert wide not in {one.operator for one in (*found.probe.looks, *found.probe.staircases)}
     assert found.probe.staircases
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_anything_is_measured(
+    network: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_: object, **__: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(probing, "look", measure)
+    (tmp_path / "file").touch()
+    target = parse_target("onnxruntime", threads=1)
+    with pytest.raises(SurroundingsError, match="another folder in the variable COMPRESSOR_CACHE"):
+        choose_for(network, analyze(network), target, minutes=1.0, folder=tmp_path / "file")
