@@ -7,6 +7,7 @@ Modules, in the order a network passes through them:
     files          files written whole or not at all
     cards          what is known about a trained teacher, beside its weights
     checkpoints    weight files, read without running anything in them
+    vetting        what the text of an exported program may say
     archives       .pt2 archives, scanned before they are loaded
     architectures  what an architecture is, from a file or timm
     fitting        weights beside an architecture, differences named
