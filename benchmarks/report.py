@@ -77,7 +77,7 @@ def open_run(folder: Path) -> RunData:
     """As `read`.  Raises FolderError where there is no finished run."""
     try:
         return read(folder)
-    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise FolderError(f"{folder} holds no finished run; build into it first") from error
 
 

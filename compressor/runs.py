@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from compressor.errors import FolderError, SurroundingsError
-from compressor.files import write_bytes
+from compressor.files import entries_of, write_bytes
 
 FORMAT = 1
 JOURNAL = "journal.json"
@@ -76,6 +76,12 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     if not folder.exists() or not any(folder.iterdir()):
         return fresh
     journal = _read_journal(folder)
+    _, others = entries_of(folder)
+    if others:  # what is written there would land elsewhere
+        raise FolderError(
+            f"{folder}/{others[0]} is a link, or no file at all: a run lies in its own folder; "
+            "remove it, or name another folder with --out"
+        )
     if restart:
         shutil.rmtree(folder)
         return fresh

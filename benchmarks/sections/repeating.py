@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from benchmarks.blocks import Block, Code, Items, Section, Settings, Text
@@ -43,11 +44,20 @@ def repeating(report: Entry) -> Section:
 
 
 def command(report: Entry) -> Phrase:
-    """The command to repeat, as one line."""
+    """The command to repeat, as one line that a shell takes apart in the same way."""
     found = report.get("command")
     if isinstance(found.value, str):
         return phrase(cite(found))
-    return joined([cite(one) for one in found.each()], " ")
+    return joined([argument(one) for one in found.each()], " ")
+
+
+def argument(one: Entry) -> Phrase:
+    """In quotes where a shell would see more in it than a text."""
+    value = str(one.value)
+    quoted = shlex.quote(value)
+    if quoted == f"'{value}'":
+        return phrase("'", cite(one), "'")
+    return phrase(cite(one) if quoted == value else quoted)
 
 
 def environment(found: Entry) -> tuple[tuple[str, Phrase], ...]:

@@ -161,7 +161,11 @@ def operator(
         changed = document(entries)
         graph = changed["graph_module"]["graph"]
         arguments = [
-            {"name": name, "arg": json.loads(json.dumps(one).replace("TRACE", str(trace))), "kind": 1}
+            {
+                "name": name,
+                "arg": json.loads(json.dumps(one).replace("TRACE", str(trace))),
+                "kind": 1,
+            }
             for name, one in inputs
         ]
         node = {**graph["nodes"][0], "target": target, "inputs": arguments, "outputs": [],
@@ -216,24 +220,31 @@ TEXTS: Mapping[str, Callable[[Entries, Path], None]] = {
     "function of functions": operator("_operator.call", ("", MKDIR), ("", text("TRACE"))),
     "function methodcaller": operator("_operator.methodcaller", ("", text("mkdir"))),
     "operator inside a block": operator(
-        "torch.ops.higher_order.wrap", ("", {"as_operator": "torch.ops.aten.from_file.default"}),
-        ("", text("TRACE")), ("", {"as_bool": True}), ("", {"as_int": 4}),
+        "torch.ops.higher_order.wrap",
+        ("", {"as_operator": "torch.ops.aten.from_file.default"}),
+        ("", text("TRACE")),
+        ("", {"as_bool": True}),
+        ("", {"as_int": 4}),
     ),
     "operator from_file": operator(
         "torch.ops.aten.from_file.default",
-        ("filename", text("TRACE")), ("shared", {"as_bool": True}), ("size", {"as_int": 4}),
+        ("filename", text("TRACE")),
+        ("shared", {"as_bool": True}),
+        ("size", {"as_int": 4}),
     ),
     "operator save": operator(
         "torch.ops.aten.save.default",
-        ("item", {"as_tensor": {"name": "x"}}), ("filename", text("TRACE")), result=False,
+        ("item", {"as_tensor": {"name": "x"}}),
+        ("filename", text("TRACE")),
+        result=False,
     ),
     "operator write_file": operator(
         "torch.ops.image.write_file.default",
-        ("filename", text("TRACE")), ("data", {"as_tensor": {"name": "x"}}), result=False,
+        ("filename", text("TRACE")),
+        ("data", {"as_tensor": {"name": "x"}}),
+        result=False,
     ),
-    "operator delegate": operator(
-        "torch.ops.higher_order.aoti_call_delegate", ("", text("TRACE"))
-    ),
+    "operator delegate": operator("torch.ops.higher_order.aoti_call_delegate", ("", text("TRACE"))),
     "enumeration": structure("builtins.dict", ENUMERATION),
     "defaultdict": structure("collections.defaultdict", FACTORY),
 }
@@ -280,7 +291,10 @@ def replaced(name: str) -> Callable[[Entries, Path], bytes]:
 
 def stored_as_pickle(kind: str) -> Callable[[Entries, Path], bytes]:
     """A weight or constant whose table says that it is a pickle."""
-    config, number = f"data/{kind}/model_{kind}_config.json", {"weights": "weight_0"}.get(kind, "tensor_0")
+    config, number = (
+        f"data/{kind}/model_{kind}_config.json",
+        {"weights": "weight_0"}.get(kind, "tensor_0"),
+    )
 
     def change(entries: Entries, trace: Path) -> bytes:
         changed = json.loads(entries[config])
