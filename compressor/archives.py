@@ -130,6 +130,8 @@ def _names(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
     infos = archive.infolist()
     if not infos:
         raise _refuse(path, "the archive is empty")
+    if sum(info.file_size for info in infos) > path.stat().st_size:
+        raise _refuse(path, "its entries are larger than the file, or lie on top of each other")
     root = infos[0].filename.split("/")[0]
     names: dict[str, str] = {}
     repeated = Counter(info.filename.lower() for info in infos)
