@@ -138,7 +138,7 @@ def _names(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
     for info in infos:
         name = info.filename
         parts = name.split("/")
-        outside = ".." in parts or "" in parts or parts[0] != root
+        outside = not {"", ".", ".."}.isdisjoint(parts) or parts[0] != root
         if outside or not all(ROOT.fullmatch(part) for part in parts):
             raise _refuse(path, f"entry {name!r} points outside the archive's own folder")
         inner = "/".join(parts[1:])

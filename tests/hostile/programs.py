@@ -371,3 +371,22 @@ def hostile(plain: Path, trace: Path) -> Iterator[tuple[str, bytes]]:
 
 def trace_of(folder: Path, name: str) -> Path:
     return folder / name.replace(" ", "_").replace(".", "_")
+
+
+def overlapping(archive: bytes) -> bytes:
+    """All entries of one length lie where the longest one lies."""
+    size_of, start = ends(archive)
+    content = bytearray(archive)
+    place, sizes = start, []
+    while place < start + size_of:
+        (stored,) = struct.unpack_from("<I", content, place + 20)
+        name, extra, comment = struct.unpack_from("<HHH", content, place + 28)
+        sizes.append((stored, place))
+        place += 46 + name + extra + comment
+    model = max(sizes)[1]
+    for _, other in sizes[-9:]:  # the last ones claim the length and the place of the longest
+        for offset in (16, 20, 24, 42):
+            content[other + offset : other + offset + 4] = content[
+                model + offset : model + offset + 4
+            ]
+    return bytes(content)
