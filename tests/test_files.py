@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from compressor.errors import SurroundingsError
-from compressor.files import check_writable, replacing, sha256, write_bytes
+from compressor.files import check_writable, entries_of, replacing, sha256, write_bytes
 
 
 def _write_half(place: Path) -> None:
@@ -49,3 +50,15 @@ def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(SurroundingsError, match="choose another --out"):
         check_writable(tmp_path / "file" / "x.pt")
+
+
+def test_files_are_listed_and_what_is_neither_file_nor_folder_apart(tmp_path: Path) -> None:
+    (tmp_path / "run" / "inner").mkdir(parents=True)
+    (tmp_path / "run" / "inner" / "a").write_bytes(b"")
+    (tmp_path / "run" / ".b").write_bytes(b"")
+    (tmp_path / "run" / "link").symlink_to(tmp_path)
+    (tmp_path / "run" / "inner" / "gone").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "run" / "pipe")
+    files, others = entries_of(tmp_path / "run")
+    assert files == (".b", "inner/a")
+    assert others == ("inner/gone", "link", "pipe")
