@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import struct
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -41,6 +42,9 @@ KNOWN_NAME = re.compile(
     r"|extra/[\w.-]+"
 )
 PAYLOAD_NAME = re.compile(r"(weight|tensor)_\d+")
+# What zipfile raises beside its own error: versions and methods it does not know, passwords, sizes
+# and names that contradict each other.
+DAMAGED = (NotImplementedError, RuntimeError, ValueError, OverflowError, EOFError, struct.error)
 ROOT = re.compile(r"[^/\\:\x00]+")
 
 
@@ -56,13 +60,11 @@ def is_archive(path: Path) -> bool:
     """Whether the file is an exported program, whatever its name says."""
     if path.suffix == ".pt2":
         return True
-    if not zipfile.is_zipfile(path):
-        return False
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/archive_format") for name in archive.namelist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False  # whatever it is, no archive of torch's
+    except (zipfile.BadZipFile, *DAMAGED):
+        return False  # whoever reads it as something else will say what is wrong
 
 
 def read_program(path: Path) -> tuple[ExportedProgram, Mapping[str, str]]:
@@ -103,9 +105,7 @@ def scan(path: Path) -> Archive:
             small[MODEL] = _checked_model(path, small)
             small[SAMPLE_INPUTS] = _checked_sample_inputs(path, small[SAMPLE_INPUTS])
             content = _written_anew(archive, names, small)
-    except (
-        zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError,
-    ) as error:  # fmt: skip
+    except (zipfile.BadZipFile, OSError, *DAMAGED) as error:
         raise LoadError(
             f"{path}: not a .pt2 archive, or a truncated one ({_first_line(error)}); copy or "
             "export it again"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -68,12 +69,14 @@ SIZE_FUNCTIONS = frozenset(
         "LessThan", "StrictLessThan", "GreaterThan", "StrictGreaterThan",
     )
 )  # fmt: skip
-POWERS = frozenset(("Pow", "PowByNatural"))
-LARGEST_POWER = 64  # a tower of powers would be computed, however large
 ARITHMETIC = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Call, ast.Name,
     ast.Constant, ast.keyword, ast.Load, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
+# Operators that make large numbers of small ones; ``^`` is a power to sympy.
+GROWING = (ast.LShift, ast.RShift, ast.BitXor, ast.MatMult)
+POWERS = ("Pow", "PowByNatural")
+MOST_BITS = 1 << 16  # of a number that sympy may come to compute
 
 
 def trimmed(document: Any) -> Any:
@@ -190,47 +193,22 @@ def is_arithmetic(expression: object) -> bool:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return all(_is_allowed(node) for node in ast.walk(tree))
+    try:
+        return all(map(_is_allowed, ast.walk(tree))) and _bits(tree.body) <= MOST_BITS
+    except RecursionError:
+        return False
 
 
 def _is_allowed(node: ast.AST) -> bool:
-    if not isinstance(node, ARITHMETIC):
-        return False
-    if isinstance(node, ast.Constant):
-        return _is_plain(node.value)
-    if isinstance(node, ast.Name):
-        return SYMBOL.fullmatch(node.id) is not None or node.id in SIZE_FUNCTIONS
-    if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name):
-        return False
-    power = _power(node)
-    return power is None or (
-        len(power) == 2
-        and _is_small(power[1])
-        and all(_power(inner) is None for inner in ast.walk(power[0]))
-    )
-
-
-def _power(node: ast.AST) -> list[ast.expr] | None:
-    """Base and exponent, where the node is a power."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.LShift):
-        return [node.left, node.right]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in POWERS:
-        return node.args
-    return None
-
-
-def _is_small(node: ast.AST) -> bool:
-    """A number, perhaps negative or inside ``Integer(...)`` and ``Rational(..., ...)``."""
-    if isinstance(node, ast.UnaryOp):
-        return _is_small(node.operand)
-    if isinstance(node, ast.Call):
-        named = isinstance(node.func, ast.Name) and node.func.id in ("Integer", "Rational")
-        return named and all(_is_small(one) for one in node.args)
-    return (
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, int | float)
-        and abs(node.value) <= LARGEST_POWER
-    )
+    match node:
+        case ast.Constant(value=value):
+            return _is_plain(value)
+        case ast.Call(func=function):
+            return isinstance(function, ast.Name)
+        case ast.Name(id=name):
+            return SYMBOL.fullmatch(name) is not None or name in SIZE_FUNCTIONS
+        case _:
+            return isinstance(node, ARITHMETIC) and not isinstance(node, GROWING)
 
 
 def _is_plain(value: object) -> bool:
@@ -238,6 +216,46 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, str):
         return SYMBOL_OR_NUMBER.fullmatch(value) is not None
     return isinstance(value, int | float)
+
+
+def _bits(node: ast.expr) -> float:
+    """At most so many bits has the value: ``9**9**9`` is short, and sympy would compute it."""
+    match node:
+        case ast.Constant(value=value):
+            return _bits_of(value)
+        case ast.BinOp(op=ast.Pow(), left=base, right=exponent):
+            return _bits(base) * _largest_exponent(exponent)
+        case ast.Call(func=ast.Name(id=name), args=[base, exponent]) if name in POWERS:
+            return _bits(base) * _largest_exponent(exponent)
+        case ast.Call(args=arguments, keywords=named):
+            return 1 + sum(map(_bits, (*arguments, *(one.value for one in named))))
+        case _:
+            below = (one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr))
+            return 1 + sum(map(_bits, below))
+
+
+def _bits_of(value: object) -> float:
+    if isinstance(value, str):
+        if SYMBOL.fullmatch(value):
+            return 1
+        value = float(value)
+    if isinstance(value, int):
+        return max(value.bit_length(), 1)
+    size = abs(float(str(value)))
+    return math.log2(size) if 1 < size < math.inf else 1 if size <= 1 else math.inf
+
+
+def _largest_exponent(node: ast.expr) -> float:
+    """The exponent where it is a plain number; without bound where it would be computed."""
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return max(abs(value), 1)
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.expr() as operand):
+            return _largest_exponent(operand)
+        case ast.Call(func=ast.Name(id="Integer" | "Float" | "Rational"), args=[first, *_]):
+            return _largest_exponent(first)
+        case _:
+            return math.inf
 
 
 def _shown(text: object) -> str:
