@@ -19,16 +19,20 @@ from benchmarks.workloads import SETTING
 Document = Mapping[str, Any]
 
 CALL = ("process", "round", "order", "subject", "wall_ns", "cpu_ns")
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # https://owasp.org/www-community/attacks/CSV_Injection
 FIRST_PROCESS = 0  # files of format 1 are of one process and do not say which
 
 
 def read(folder: Path, report: Mapping[str, Any]) -> dict[str, Document]:
     """Files that the report's benchmarks name and that are there, all of them inside the folder."""
+    own = (folder / "benchmarks").resolve()
+    if own.parent != folder.resolve():  # a link to elsewhere
+        return {}
     named = [row.get("samples") for row in report.get("benchmarks") or ()]
     inside = [
         name
         for name in named
-        if name and Path(name).parts[:1] == ("benchmarks",) and ".." not in Path(name).parts
+        if isinstance(name, str) and (folder / name).resolve().is_relative_to(own)
     ]
     return {
         name: msgspec.json.decode((folder / name).read_bytes())
@@ -66,5 +70,11 @@ def to_csv(documents: Mapping[str, Document]) -> str:
     writer.writeheader()
     for document in documents.values():
         setting = {name: document["workload"][name] for name in SETTING}
-        writer.writerows({**setting, **call} for call in calls(document))
+        for call in calls(document):
+            writer.writerow({name: _cell(value) for name, value in {**setting, **call}.items()})
     return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula is marked as text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value

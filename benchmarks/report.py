@@ -80,7 +80,7 @@ def open_run(folder: Path) -> RunData:
     require_idle(folder)
     try:
         return read(folder)
-    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise FolderError(f"{folder} holds no finished run; build into it first") from error
 
 

@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from benchmarks.formatting import TIMES, interval, milliseconds, runtime, significant
+from compressor.tables.text import visible
 
 Document = Mapping[str, Any]
 SAME = "the same again"  # where a file is compared with itself
@@ -22,7 +23,7 @@ def tables(document: Document) -> tuple[Table, ...]:
     settings: dict[str, list[Mapping[str, Any]]] = {}
     for one in document["rows"]:
         settings.setdefault(setting(one), []).append(one)
-    names = [entry["file"] for entry in document["files"]]
+    names = [visible(entry["file"]) for entry in document["files"]]
     width = min(max(map(len, [*names, SAME])), 30)
     return tuple(
         _table(place, document["reference"], rows, width) for place, rows in settings.items()
@@ -43,9 +44,9 @@ def _table(place: str, reference: str, rows: Sequence[Mapping[str, Any]], width:
         found.add_column(name, justify="right", no_wrap=True, min_width=5)
     for name in ("speed-up (95 %)", "verdict"):
         found.add_column(name)
-    found.add_row(reference, *_times(rows[0]["teacher"]))
+    found.add_row(visible(reference), *_times(rows[0]["teacher"]))
     for one in rows:
-        name = SAME if one["file"] == reference else one["file"]
+        name = SAME if one["file"] == reference else visible(one["file"])
         found.add_row(
             name, *_times(one["student"]), gain(one), f"{one['verdict']}, {one['status']}"
         )

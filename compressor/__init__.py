@@ -10,6 +10,7 @@ Modules, in the order a network passes through them:
     saving         tensors in the forms of libraries, whose errors are the disk's
     cards          what is known about a trained teacher, beside its weights
     checkpoints    weight files, read without running anything in them
+    vetting        what the text of an exported program may say
     archives       .pt2 archives, scanned before they are loaded
     architectures  what an architecture is, from a file or timm
     fitting        weights beside an architecture, differences named

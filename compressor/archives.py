@@ -4,30 +4,33 @@ Comes in: a file.  Goes out: a ``torch.export.ExportedProgram``, or a ``LoadErro
 of graphs, plans or data.
 
 torch's own loader may unpickle constants, weights, custom objects and sample inputs, loads compiled
-libraries, and evaluates size expressions as Python.  So the archive is read once into memory and
-scanned with an allow-list: stored entries only, known names only, no pickles beyond plain tensors,
-size expressions that are arithmetic, operators that are operators.  The bytes that were scanned are
-the bytes that are loaded.
+libraries, and runs parts of the program's text as Python.  So entries are taken by an allow-list:
+stored ones only, known names only, no pickles beyond plain tensors, and a text that says no more
+than programs need (``vetting``).  torch is then given an archive written anew from what was
+checked, not the file: two readers of one zip file need not see the same entries in it.
 """
 
 from __future__ import annotations
 
-import ast
 import io
 import json
-import pickle
 import re
+import struct
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import fx
 from torch.export import ExportedProgram
 
 from compressor.errors import LoadError
+from compressor.vetting import OPERATOR, find_fault, is_arithmetic, path_fault, trimmed
+
+__all__ = ["Archive", "is_archive", "is_arithmetic", "read_program", "scan"]
 
 SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 MODEL = "models/model.json"
@@ -39,30 +42,15 @@ KNOWN_NAME = re.compile(
     r"|extra/[\w.-]+"
 )
 PAYLOAD_NAME = re.compile(r"(weight|tensor)_\d+")
-OPERATOR = re.compile(
-    r"torch\.ops\.[a-z]\w*\.[a-z_]\w*(\.\w+)?|torch\.sym_\w+|(_operator|math)\.[a-z]\w*"
-)
-SYMBOL = re.compile(r"(s|u|zuf|us)\d+")
-SYMBOL_OR_NUMBER = re.compile(rf"{SYMBOL.pattern}|-?\d+(\.\d*)?(e[+-]?\d+)?")
-SIZE_FUNCTIONS = frozenset(
-    (
-        "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "ModularIndexing",
-        "IntTrueDiv", "FloatTrueDiv", "TruncToInt", "FloorToInt", "CeilToInt", "RoundToInt",
-        "ToFloat", "PowByNatural", "Where", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not",
-        "Abs", "Identity", "floor", "ceiling", "true", "false", "oo", "int_oo",
-        "Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Equality", "Unequality",
-        "LessThan", "StrictLessThan", "GreaterThan", "StrictGreaterThan",
-    )
-)  # fmt: skip
-ARITHMETIC = (
-    ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Call, ast.Name,
-    ast.Constant, ast.keyword, ast.Load, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
-)  # fmt: skip
+# What zipfile raises beside its own error: versions and methods it does not know, passwords, sizes
+# and names that contradict each other.
+DAMAGED = (NotImplementedError, RuntimeError, ValueError, OverflowError, EOFError, struct.error)
+ROOT = re.compile(r"[^/\\:\x00]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A scanned archive: its bytes, and the small texts that were put beside the program."""
+    """A checked archive, written anew, and the small texts that were put beside the program."""
 
     content: bytes
     extras: Mapping[str, str]
@@ -72,10 +60,11 @@ def is_archive(path: Path) -> bool:
     """Whether the file is an exported program, whatever its name says."""
     if path.suffix == ".pt2":
         return True
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/archive_format") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/archive_format") for name in archive.namelist())
+    except (zipfile.BadZipFile, *DAMAGED):
+        return False  # whoever reads it as something else will say what is wrong
 
 
 def read_program(path: Path) -> tuple[ExportedProgram, Mapping[str, str]]:
@@ -98,27 +87,34 @@ def read_program(path: Path) -> tuple[ExportedProgram, Mapping[str, str]]:
         ) from error
     # Guards are source text that ExportedProgram.module() would execute; nothing here needs them.
     program._guards_code = []
+    _check_calls(path, program)
     return program, archive.extras
 
 
 def scan(path: Path) -> Archive:
-    """Read the whole file and refuse what torch's loader would unpickle, import or evaluate."""
-    content = path.read_bytes()
+    """Read the file and refuse what torch's loader would unpickle, import or run."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = _entries(path, archive)
-            _check_configs(path, entries)
-            _check_model(path, entries)
-            extras = {
-                name.removeprefix("extra/"): data.decode("utf-8", errors="replace")
-                for name, data in entries.items()
-                if name.startswith("extra/")
+        with zipfile.ZipFile(path) as archive:
+            names = _names(path, archive)
+            small = {
+                inner: archive.read(name)
+                for inner, name in names.items()
+                if not PAYLOAD_NAME.fullmatch(inner.rpartition("/")[2])
             }
-    except zipfile.BadZipFile as error:
+            _check_configs(path, small)
+            small[MODEL] = _checked_model(path, small)
+            small[SAMPLE_INPUTS] = _checked_sample_inputs(path, small[SAMPLE_INPUTS])
+            content = _written_anew(archive, names, small)
+    except (zipfile.BadZipFile, OSError, *DAMAGED) as error:
         raise LoadError(
-            f"{path}: not a .pt2 archive, or a truncated one ({error}); copy or export it again"
+            f"{path}: not a .pt2 archive, or a truncated one ({_first_line(error)}); copy or "
+            "export it again"
         ) from error
-    _check_sample_inputs(path, entries.get(SAMPLE_INPUTS, b""))
+    extras = {
+        name.removeprefix("extra/"): data.decode("utf-8", errors="replace")
+        for name, data in small.items()
+        if name.startswith("extra/")
+    }
     return Archive(content=content, extras=extras)
 
 
@@ -129,18 +125,21 @@ def _refuse(path: Path, what: str) -> LoadError:
     )
 
 
-def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, bytes]:
-    """Names without the root folder -> bytes of the small entries (weights stay unread)."""
+def _names(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
+    """Every entry's name without the root folder -> its name in the archive."""
     infos = archive.infolist()
     if not infos:
         raise _refuse(path, "the archive is empty")
+    if sum(info.file_size for info in infos) > path.stat().st_size:
+        raise _refuse(path, "its entries are larger than the file, or lie on top of each other")
     root = infos[0].filename.split("/")[0]
-    small: dict[str, bytes] = {}
+    names: dict[str, str] = {}
     repeated = Counter(info.filename.lower() for info in infos)
     for info in infos:
         name = info.filename
         parts = name.split("/")
-        if ".." in parts or "" in parts or "\\" in name or ":" in name or parts[0] != root:
+        outside = not {"", ".", ".."}.isdisjoint(parts) or parts[0] != root
+        if outside or not all(ROOT.fullmatch(part) for part in parts):
             raise _refuse(path, f"entry {name!r} points outside the archive's own folder")
         inner = "/".join(parts[1:])
         if "custom_obj" in inner or "opaque_obj" in inner:
@@ -151,18 +150,29 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, bytes]:
             raise _refuse(path, f"entry {name!r} is not part of a plain exported program")
         if info.compress_type != zipfile.ZIP_STORED or repeated[name.lower()] > 1:
             raise _refuse(path, f"entry {name!r} is compressed or there twice")
-        if not PAYLOAD_NAME.fullmatch(parts[-1]):
-            small[inner] = archive.read(info)
+        names[inner] = name
     for needed in (MODEL, *CONFIGS, SAMPLE_INPUTS):
-        if needed not in small:
+        if needed not in names:
             raise _refuse(path, f"entry {needed!r} is missing")
-    return small
+    return names
+
+
+def _written_anew(
+    archive: zipfile.ZipFile, names: Mapping[str, str], small: Mapping[str, bytes]
+) -> bytes:
+    """The same entries as another archive; those of ``small`` as they stand there."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as written:
+        for inner, name in names.items():
+            data = small[inner] if inner in small else archive.read(name)
+            written.writestr(zipfile.ZipInfo(f"program/{inner}"), data)
+    return stream.getvalue()
 
 
 def _json(path: Path, entries: Mapping[str, bytes], name: str) -> Any:
     try:
         return json.loads(entries[name])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LoadError(f"{path}: damaged, {name} is not JSON; export it again") from error
 
 
@@ -177,68 +187,61 @@ def _check_configs(path: Path, entries: Mapping[str, bytes]) -> None:
                 raise _refuse(path, f"{tensor!r} is stored as a pickle")
             if PAYLOAD_NAME.fullmatch(str(payload.get("path_name"))) is None:
                 raise _refuse(path, f"{tensor!r} is stored at {payload.get('path_name')!r}")
+            fault = path_fault(tensor) or find_fault(payload)
+            if fault is not None:
+                raise _refuse(path, fault)
 
 
-def _check_model(path: Path, entries: Mapping[str, bytes]) -> None:
-    for table in _tables(_json(path, entries, MODEL)):
-        expression = table.get("expr_str")
-        if expression is not None and not is_arithmetic(expression):
-            raise _refuse(path, f"a size is the expression {str(expression)[:60]!r}")
-        if "__enum__" in str(table.get("in_spec")) + str(table.get("out_spec")):
-            raise _refuse(path, "its input or output structure imports a Python class")
-        operator = table.get("target")
-        is_node = "inputs" in table and "outputs" in table and "metadata" in table
-        if is_node and OPERATOR.fullmatch(str(operator)) is None:
-            raise _refuse(path, f"{str(operator)[:60]!r} is no operator")
+def _checked_model(path: Path, entries: Mapping[str, bytes]) -> bytes:
+    """The program's text, trimmed to what was looked at."""
+    document = trimmed(_json(path, entries, MODEL))
+    fault = find_fault(document)
+    if fault is not None:
+        raise _refuse(path, fault)
+    return json.dumps(document).encode()
 
 
-def _tables(value: Any) -> Iterator[dict[str, Any]]:
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            yield item
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-
-
-def is_arithmetic(expression: object) -> bool:
-    """Whether the text is arithmetic over size symbols: torch hands it to sympy, which runs it."""
-    if not isinstance(expression, str) or len(expression) > 10_000:
-        return False
-    try:
-        tree = ast.parse(expression.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    for node in ast.walk(tree):
-        if not isinstance(node, ARITHMETIC):
-            return False
-        if isinstance(node, ast.Constant) and not _is_plain(node.value):
-            return False
-        if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name):
-            return False
-        if isinstance(node, ast.Name) and not (
-            SYMBOL.fullmatch(node.id) or node.id in SIZE_FUNCTIONS
-        ):
-            return False
-    return True
-
-
-def _is_plain(value: object) -> bool:
-    """A number, or a text that stays one symbol or number should sympy evaluate it."""
-    if isinstance(value, str):
-        return SYMBOL_OR_NUMBER.fullmatch(value) is not None
-    return isinstance(value, int | float)
-
-
-def _check_sample_inputs(path: Path, content: bytes) -> None:
+def _checked_sample_inputs(path: Path, content: bytes) -> bytes:
+    """The sample inputs, pickled anew: where torch cannot read them it would unpickle anything."""
     if not content:
-        return
+        return content
     try:
-        torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a restricted unpickler at work on anything raises anything
         raise _refuse(path, "its sample inputs hold more than plain tensors") from error
+    stream = io.BytesIO()
+    torch.save(held, stream)
+    return stream.getvalue()
+
+
+def _check_calls(path: Path, program: ExportedProgram) -> None:
+    """Nothing but operators is called, with nothing that could be called among the arguments."""
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
+            passive = node.op in ("placeholder", "get_attr", "output")
+            if not passive and not (node.op == "call_function" and _is_operator(node.target)):
+                raise _refuse(path, f"node {node.name!r} calls {str(node.target)[:60]!r}")
+            if any(callable(one) for one in _leaves(node.args) + _leaves(node.kwargs)):
+                raise _refuse(path, f"node {node.name!r} is given something to call")
+
+
+def _is_operator(target: Any) -> bool:
+    """Whether it is an operator of torch, or of sizes by its own name."""
+    if isinstance(target, torch._ops.OpOverload | torch._ops.HigherOrderOperator):
+        return True
+    named = ".".join(getattr(target, part, "") for part in ("__module__", "__name__"))
+    return OPERATOR.fullmatch(named) is not None
+
+
+def _leaves(arguments: Any) -> list[Any]:
+    """What is in nested arguments, nodes left out."""
+    if isinstance(arguments, fx.Node):
+        return []
+    if isinstance(arguments, Mapping):
+        return [leaf for one in arguments.values() for leaf in _leaves(one)]
+    if isinstance(arguments, tuple | list):
+        return [leaf for one in arguments for leaf in _leaves(one)]
+    return [arguments]
 
 
 def _first_line(error: BaseException) -> str:

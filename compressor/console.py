@@ -1,6 +1,7 @@
 """What a person sees on the terminal: stages, a training bar, tables, the verdict.
 
-Comes in: finished values and progress.  Goes out: text.  Decides nothing.
+Comes in: finished values and progress.  Goes out: text.  Decides nothing.  Names
+come from files, so nothing in a text is markup, and what is not printable is spelled out.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from compressor.pacing import Deadline
 from compressor.tables import answers, widths
+from compressor.tables.text import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +35,9 @@ class Console:
     """Prints as the build goes; also a ``Listener`` of ``compressor.building``."""
 
     def __init__(self, *, silent: bool = False) -> None:
-        self._terminal = Terminal(highlight=False, soft_wrap=True, quiet=silent)
+        self._terminal = Terminal(
+            highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=silent
+        )
         self._bar: Bar | None = None
         self._task: Any = None
         self._told = 0
@@ -49,10 +54,10 @@ class Console:
     def stage(self, name: str) -> None:
         self._close_bar()
         self._told, self._noted = 0, ""
-        self._terminal.print(f"[bold]{name}[/bold]")
+        self._say(name, style="bold")
 
     def note(self, text: str) -> None:
-        self._terminal.print(f"  {text}", markup=False)
+        self._say(f"  {text}")
 
     def working(self, done_share: float) -> None:
         """Redraw the bar of a stage that is not training; nothing where there is no terminal."""
@@ -93,12 +98,13 @@ class Console:
     def _draw(self, what: str, line: str, done_share: float) -> None:
         if self._bar is None:
             self._bar = Bar(
-                TextColumn(f"  {what}"), BarColumn(), TextColumn("{task.description}"),
+                TextColumn(f"  {what}"), BarColumn(),
+                TextColumn("{task.description}", markup=False),
                 console=self._terminal, transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task(line, total=1.0)
-        self._bar.update(self._task, completed=done_share, description=line)
+            self._task = self._bar.add_task("", total=1.0)
+        self._bar.update(self._task, completed=done_share, description=visible(line))
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -137,9 +143,9 @@ class Console:
         """A block under its first line, which stands out; a blank line before it."""
         if block:
             self._terminal.print()
-            self._terminal.print(block[0], markup=False, style="bold")
+            self._say(block[0], style="bold")
             for line in block[1:]:
-                self._terminal.print(line, markup=False)
+                self._say(line)
 
     def taught(self, card: Card, file: Path, command: str) -> None:
         """What a new teacher can do, where it is, and the command that makes it smaller."""
@@ -148,12 +154,17 @@ class Console:
             for name, found in (("test", card.test), ("validation", card.validation))
             if found is not None
         ]
-        self._terminal.print(f"\n{file}: top-1 {', '.join(told)}", markup=False)
-        self._terminal.print(f"smaller: {command}", markup=False)
+        self._terminal.print()
+        self._say(f"{file}: top-1 {', '.join(told)}")
+        self._say(f"smaller: {command}")
 
     def result(self, verdict: str, status: str, lines: Sequence[str], page: Path) -> None:
         """The verdict of a finished run, what must be said with it, and where its page is."""
-        self._terminal.print(f"\n[bold]{status}[/bold]: {verdict}")
+        self._terminal.print()
+        self._terminal.print(Text.assemble((status, "bold"), ": ", visible(verdict)))
         for text in lines:
             self.note(text)
-        self._terminal.print(f"report: {page}")
+        self._say(f"report: {page}")
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self._terminal.print(visible(text), style=style)

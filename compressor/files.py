@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -104,6 +105,28 @@ def remove_unfinished_of(path: Path) -> None:
     for left in path.parent.glob(f"{UNFINISHED}*"):
         if left.name.startswith(_prefix(path)):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def entries_of(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The paths of all files in ``folder``, and of all that is neither file nor folder: links,
+    pipes, devices.
+
+    Both sorted, with forward slashes.  Links are not followed, so what is named lies in the folder.
+    """
+    files: list[str] = []
+    others: list[str] = []
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        for name in (*folders, *names):
+            path = Path(place, name)
+            mode = path.lstat().st_mode
+            if not stat.S_ISDIR(mode):
+                kept = files if stat.S_ISREG(mode) else others
+                kept.append(path.relative_to(folder).as_posix())
+    return tuple(sorted(files)), tuple(sorted(others))
 
 
 def sha256(path: Path) -> str:

@@ -23,6 +23,8 @@ from compressor.types import Preprocessing
 ENDINGS = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 )
+# Pillow looks at the content and knows others, of which some start programs (EPS: Ghostscript).
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LARGEST_SET_BYTES = 8_000_000_000
 RESAMPLING = {
@@ -63,6 +65,7 @@ def list_images(folder: Path) -> Listing:
             f"{folder}: holds both pictures ({loose[0].name}, ...) and folders "
             f"({subfolders[0].name}, ...); use class folders only, or one flat folder"
         )
+    _require_text(subfolders)
     files, labels = list(loose), [0] * len(loose)
     for number, subfolder in enumerate(subfolders):
         own = _pictures(subfolder, deep=True)
@@ -86,7 +89,7 @@ def first_picture_size(folder: Path) -> tuple[int, int]:
     parts = parts_of(folder)
     file = list_images(parts.get("train", folder)).files[0]
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             return picture.height, picture.width
     except (OSError, UnidentifiedImageError, ValueError) as error:
         raise _unreadable(file, error) from error
@@ -136,6 +139,17 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+def _require_text(subfolders: Sequence[Path]) -> None:
+    """Classes are called as their folders are, and must be text.  Raises DataError."""
+    for one in subfolders:
+        try:
+            one.name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{one}: the name of this class folder is not UTF-8; rename it"
+            ) from None
+
+
 def _pictures(folder: Path, deep: bool) -> list[Path]:
     found = folder.rglob("*") if deep else folder.iterdir()
     return sorted(
@@ -148,7 +162,7 @@ def _pictures(folder: Path, deep: bool) -> list[Path]:
 def _decode_one(file: Path, preprocessing: Preprocessing) -> Tensor:
     grey = len(preprocessing.mean) == 1
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=FORMATS) as opened:
             if opened.mode.startswith(("I", "F")):
                 raise DataError(f"{file}: has more than 8 bits per pixel; convert it to 8 bits")
             picture = opened.convert("L" if grey else "RGB")

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from compressor.errors import FolderError
-from compressor.files import UNFINISHED, write_bytes
+from compressor.files import UNFINISHED, entries_of, write_bytes
 from compressor.locks import LOCK_FILE
 
 FORMAT = 1
@@ -71,6 +71,12 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     journal = _journal_of(folder)
     if journal is None:
         return fresh
+    _, others = entries_of(folder)
+    if others:  # what is written there would land elsewhere
+        raise FolderError(
+            f"{folder}/{others[0]} is a link, or no file at all: a run lies in its own folder; "
+            "remove it, or name another folder with --out"
+        )
     if restart:
         _empty(folder)
         return fresh

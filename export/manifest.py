@@ -18,12 +18,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from compressor.errors import FolderError
-from compressor.files import sha256, write_bytes
+from compressor.files import entries_of, sha256, write_bytes
 from compressor.locks import LOCK_FILE
 from export.paths import reduce_argument
 
 FORMAT = 2  # 2: a hash of itself
 MANIFEST_FILE = "manifest.json"
+LINK = "a link, or no file at all"
 SIGNATURE_FILE = "model.sig"  # covers the manifest, so it cannot be in it
 PACKAGES = (
     "compressor", "torch", "torchvision", "onnx", "onnxscript", "onnx-ir", "onnxruntime",
@@ -84,6 +85,8 @@ def write_manifest(
 def read_manifest(folder: Path) -> Manifest:
     """Raises FolderError where there is none, or none this version can read."""
     path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise FolderError(f"{folder} has no {MANIFEST_FILE}; give the folder of a run")
     try:
         content = json.loads(path.read_bytes())
         if content["format"] != FORMAT:
@@ -92,25 +95,30 @@ def read_manifest(folder: Path) -> Manifest:
                 "version that wrote it"
             )
         return _manifest(content)
-    except FileNotFoundError:
-        raise FolderError(f"{folder} has no {MANIFEST_FILE}; give the folder of a run") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError,
+    ) as error:  # fmt: skip
         raise FolderError(f"{path} cannot be read as a manifest ({error}); build anew") from error
 
 
 def check_manifest(folder: Path) -> tuple[str, ...]:
     """One line per difference between the folder and its manifest; empty: none.
 
+    Links are differences too: what they lead to lies outside, and may change at any time.
+
     Raises FolderError as ``read_manifest`` does.
     """
     manifest = read_manifest(folder)
     listed = {one.path: one for one in manifest.files}
     found = set(list_files(folder))
+    _, others = entries_of(folder)
     lines = []
     if (folder / MANIFEST_FILE).read_bytes() != _encode(manifest):
         lines.append(f"{MANIFEST_FILE}: not as it was written (its own sha256 does not hold)")
-    for path in sorted(listed.keys() | found):
-        if path not in found:
+    for path in sorted(listed.keys() | found | set(others)):
+        if path in others:
+            lines.append(f"{path}: {LINK}{'' if path in listed else ', not in the manifest'}")
+        elif path not in found:
             lines.append(f"{path}: missing")
         elif path not in listed:
             lines.append(f"{path}: not in the manifest")
@@ -133,9 +141,8 @@ def list_files(
 
     Nor is the lock of the process that writes them among them.
     """
-    files = (path for path in folder.rglob("*") if path.is_file())
-    names = (path.relative_to(folder).as_posix() for path in files)
-    return tuple(sorted(name for name in names if name not in (*but, LOCK_FILE)))
+    files, _ = entries_of(folder)
+    return tuple(name for name in files if name not in (*but, LOCK_FILE))
 
 
 def _listed(folder: Path, path: str) -> ListedFile:
@@ -164,13 +171,15 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     files = []
     for path, entry in sorted(content["files"].items()):
         pure = PurePosixPath(path)
-        if pure.is_absolute() or ".." in pure.parts:
+        if pure.is_absolute() or ".." in pure.parts or "\\" in path:
             raise ValueError(f"{path!r} lies outside the folder")
         files.append(ListedFile(path=path, bytes=int(entry["bytes"]), sha256=str(entry["sha256"])))
-    return Manifest(
+    manifest = Manifest(
         format=int(content["format"]),
         command=tuple(str(argument) for argument in content["command"]),
         seed=int(content["seed"]),
         versions=tuple(sorted((str(k), str(v)) for k, v in content["versions"].items())),
         files=tuple(files),
     )
+    _encode(manifest)  # what cannot be written was not read from a manifest of ours
+    return manifest

@@ -18,6 +18,7 @@ from compressor.errors import SurroundingsError
 from compressor.files import (
     UNFINISHED,
     check_writable,
+    entries_of,
     remove_unfinished,
     remove_unfinished_of,
     replacing,
@@ -244,3 +245,13 @@ def test_a_library_that_fails_for_want_of_temporary_space_is_told_as_that(
 def test_errors_of_another_kind_pass_through() -> None:
     with pytest.raises(ValueError, match="another"), scratch_folder():
         raise ValueError("another")
+def test_files_are_listed_and_what_is_neither_file_nor_folder_apart(tmp_path: Path) -> None:
+    (tmp_path / "run" / "inner").mkdir(parents=True)
+    (tmp_path / "run" / "inner" / "a").write_bytes(b"")
+    (tmp_path / "run" / ".b").write_bytes(b"")
+    (tmp_path / "run" / "link").symlink_to(tmp_path)
+    (tmp_path / "run" / "inner" / "gone").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "run" / "pipe")
+    files, others = entries_of(tmp_path / "run")
+    assert files == (".b", "inner/a")
+    assert others == ("inner/gone", "link", "pipe")

@@ -77,5 +77,5 @@ def data_identity(spec: str) -> Any:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             line = f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n"
-            digest.update(line.encode())
+            digest.update(line.encode(errors="surrogateescape"))  # names need not be UTF-8
     return {"name": folder.name, "files": digest.hexdigest()}

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
 from typer.exceptions import TyperException
 
 from compressor.cli import folders, networks, students, timings
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, OptionError
 from compressor.memory import is_out_of_memory, out_of_memory
+from compressor.tables.text import visible
 
 app = typer.Typer(
     add_completion=False,
@@ -44,6 +45,7 @@ def main() -> None:
     """Entry point: run a command; an expected error is one line on stderr and its status."""
     signal.signal(signal.SIGTERM, lambda *_: _end(STOPPED, 143))
     with _exit_statuses():
+        _require_text(sys.argv)
         status = app(standalone_mode=False)  # a number where a command ended early
         if status == 130:
             _end(STOPPED, 130)
@@ -72,8 +74,17 @@ def _command() -> str:
 
 
 def _end(message: str, status: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {visible(' '.join(message.split()))}", err=True)
     sys.exit(status)
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Names that are no text could not be told in a report.  Raises OptionError."""
+    for one in arguments:
+        try:
+            one.encode()
+        except UnicodeEncodeError:
+            raise OptionError(f"{one}: not UTF-8; rename that file or folder") from None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from compressor.cli.opening import load_given
-from compressor.cli.showing import json_text, show_result, write_text
+from compressor.cli.showing import json_text, say, show_result, write_text
 from compressor.errors import LoadError, OptionError
 from compressor.options import (
     Arch,
@@ -72,8 +73,8 @@ def export(
             loaded, Path(out), opset=opset, packaging=wanted, command=command, threads=threads
         )
     for line in found:
-        typer.echo(line)
-    typer.echo(f"exported: {out}; check it with: compressor verify {out}")
+        say(line)
+    say(f"exported: {out}; check it with: compressor verify {shlex.quote(out)}")
 
 
 def verify(
@@ -91,17 +92,17 @@ def verify(
     key = Path(public_key) if public_key is not None else None
     found = check(Path(folder), public_key=key, skip_signature=skip_signature)
     for one in found.replays:
-        typer.echo(
+        say(
             f"{one.file} in {one.runtime}: {one.samples} samples differ by at most "
             f"{one.max_relative_error:.1e}, tolerance {one.tolerance:.0e}"
         )
     for line in found.skipped:
-        typer.echo(f"skipped: {line}")
+        say(f"skipped: {line}")
     for line in found.differences:
-        typer.echo(line)
+        say(line)
     signed = ", signature holds" if found.signed and found.passed else ""
     verdict = "verified" if found.passed else "NOT verified"
-    typer.echo(f"{verdict}: {found.files} files, {len(found.replays)} replays{signed}")
+    say(f"{verdict}: {found.files} files, {len(found.replays)} replays{signed}")
     if not found.passed:
         raise typer.Exit(1)
 

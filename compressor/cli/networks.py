@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compressor.cli.opening import load_given
-from compressor.cli.showing import json_text
+from compressor.cli.showing import json_text, say
 from compressor.errors import OptionError
 from compressor.options import (
     Arch,
@@ -80,7 +81,8 @@ def analyze(
         console.note(note)
     console.analysis(told, asked, everything=everything)
     if html is not None:
-        typer.echo(f"\npicture: {html}")
+        typer.echo()
+        say(f"picture: {html}")
 
 
 def train(
@@ -127,8 +129,8 @@ def train(
             restart=restart,
             listener=console,
         )
-    command = f"compressor build --teacher {out} --arch {arch} --data {data} --sparsity 0.7"
-    console.taught(card, Path(out), command)
+    smaller = ("compressor", "build", "--teacher", out, "--arch", arch, "--data", data)
+    console.taught(card, Path(out), shlex.join((*smaller, "--sparsity", "0.7")))
 
 
 def _draw(path: str, graph: Graph, told: Explanation) -> None:

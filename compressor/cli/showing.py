@@ -8,8 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from compressor.tables.text import visible
+
 if TYPE_CHECKING:
     from compressor.console import Console
+
+
+def say(line: str) -> None:
+    """A line on standard output; names from files may hold anything."""
+    typer.echo(visible(line))
 
 
 def show_result(console: Console, folder: Path) -> None:

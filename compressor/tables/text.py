@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 COLUMNS = 80
@@ -12,6 +13,23 @@ INDENT = " " * 6
 NAME = 26  # columns for a name
 MOST_NAMES = 6
 COUNTING = re.compile(r"(?<![A-Za-z\d])\d+(?=\.|$)")
+
+
+def visible(text: str) -> str:
+    """``text`` as one line that a terminal shows as it was typed.
+
+    Names from files may hold line breaks and codes that move the cursor, colour, or turn the
+    direction of writing; each becomes its escape (``\\x1b``).
+    """
+    return "".join(
+        one if one.isprintable() or unicodedata.category(one) == "Zs" else escape(one)
+        for one in text
+    )
+
+
+def escape(character: str) -> str:
+    """A character as Python spells it in a string."""
+    return character.encode("unicode_escape").decode()
 
 
 def percent(share: float) -> str:
