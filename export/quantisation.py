@@ -11,6 +11,7 @@ the same rounded numbers.
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ from compressor.errors import InputError
 from compressor.files import scratch_folder
 from export.calibration import Batch, Calibrate, is_large
 from export.half import FRAGILE
+
+# What it fails at it logs with a traceback and goes on: a full disk is met again, and told, at its
+# next file; a model that it could not optimise is held to its graph as any other (``parity``).
+logging.getLogger("onnxruntime.quantization").addHandler(logging.NullHandler())
 
 X86 = ("x86_64", "amd64", "i686")
 VNNI = ("avx512_vnni", "avx_vnni")

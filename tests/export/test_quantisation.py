@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -14,13 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressor.errors import InputError
+from compressor.errors import InputError, SurroundingsError
 from compressor.graphs import capture, export_program
 from export.calibration import minmax
 from export.descriptions import Description
 from export.onnx_files import OnnxFile, save_onnx, write_onnx
 from export.prediction import predict
 from export.quantisation import Integers, integers_of, to_int8
+from tests.test_saving import files_up_to
 
 MakeNet = Callable[[str], nn.Module]
 PLAIN = Description(architecture="tests:net", tool_version="0")
@@ -148,3 +150,20 @@ def test_two_processes_and_folders_write_equal_bytes(pooled: OnnxFile, tmp_path:
         subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     for name in ("int8.onnx", "half.onnx"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_no_room_for_temporary_files_is_one_line(
+    size: int, pooled: OnnxFile, images: Tensor
+) -> None:
+    with (
+        files_up_to(size),
+        pytest.raises(SurroundingsError, match="another folder in the variable TMPDIR") as told,
+    ):
+        to_int8(pooled.path, minmax, [(images.numpy(),)], X86)
+    assert "\n" not in str(told.value)
+
+
+def test_what_the_library_logs_is_not_printed() -> None:
+    handlers = logging.getLogger("onnxruntime.quantization").handlers
+    assert handlers  # with none, Python prints what is logged
