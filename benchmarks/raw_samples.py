@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.workloads import SETTING
+from compressor.tables.text import visible
 
 Document = Mapping[str, Any]
 
@@ -76,5 +77,7 @@ def to_csv(documents: Mapping[str, Document]) -> str:
 
 
 def _cell(value: object) -> object:
-    """A text that a spreadsheet would take for a formula is marked as text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
+    """A text in one line; one that a spreadsheet would take for a formula is marked as text."""
+    if not isinstance(value, str):
+        return value
+    return f"'{visible(value)}" if value.startswith(FORMULAS) else visible(value)

@@ -124,7 +124,7 @@ def test_small_powers_are_arithmetic(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["9**9**9**9", "(2**64)**2000", "2**s0", "2**1000000", "1 << 10**9", "Pow(Pow(9, 9), 9)",
+    ["9**9**9**9", "(2**64)**2000", "2**s0", "2**1000000", "1 << 10**9",
      "Pow(9, Pow(9, 9))", "PowByNatural(s0, s1)", "9 ^ 9 ^ 9", "Pow(Pow(9, 9999), 9999)"],
 )  # fmt: skip
 def test_towers_of_powers_would_take_for_ever(text: str) -> None:

@@ -215,7 +215,11 @@ def test_no_cell_of_a_table_of_calls_is_a_formula(start: str) -> None:
     told = raw_samples.to_csv({"a": document})
     rows = list(csv.DictReader(io.StringIO(told)))
     assert rows
-    assert {row["runtime"] for row in rows} == {row["subject"] for row in rows} == {f"'{harm}"}
+    assert (
+        {row["runtime"] for row in rows}
+        == {row["subject"] for row in rows}
+        == {f"'{visible(harm)}"}
+    )
 
 
 ODD = ("\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\x9b2J", "\u202egnp.exe", "a\rb", "a\nb", "\x00",

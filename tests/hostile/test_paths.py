@@ -69,7 +69,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 TOUCH = "$(touch ran)"
 NAMES = (
     f"a b;{TOUCH}", "`touch ran`'\"", "-rf", "--out", f"x\n{TOUCH}\n", "a\x1b[2Jb\x07",
-    "[red]x[/red]", "<script>alert(1)<", "=cmd|' !A1", "{{ 7 * 7 }}", "\u202egnp.exe", "*", "~",
+    "[red]x[link=y]", "<script>alert(1)<", "=cmd|' !A1", "{{ 7 * 7 }}", "\u202egnp.exe", "*", "~",
     "%s%n", "&& touch ran", "| touch ran", "> ran", "..", "CON",
 )  # fmt: skip
 CLASSES = tuple(name for name in NAMES if name not in ("..",))
