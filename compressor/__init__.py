@@ -5,6 +5,8 @@ Modules, in the order a network passes through them:
     errors         what is refused, and the exit status it ends in
     types          the plain values between stages
     files          files written whole or not at all
+    documents      JSON that people may have edited, read strictly
+    unpacking      how much a zip would unpack to
     cards          what is known about a trained teacher, beside its weights
     checkpoints    weight files, read without running anything in them
     archives       .pt2 archives, scanned before they are loaded
