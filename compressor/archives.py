@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import ast
 import io
-import json
-import pickle
 import re
 import zipfile
 from collections import Counter
@@ -26,8 +24,11 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
 
+from compressor.documents import parse
 from compressor.errors import LoadError
+from compressor.unpacking import DAMAGED_ZIP, allowance, check_unpacked
 
 SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 MODEL = "models/model.json"
@@ -72,10 +73,11 @@ def is_archive(path: Path) -> bool:
     """Whether the file is an exported program, whatever its name says."""
     if path.suffix == ".pt2":
         return True
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/archive_format") for name in archive.namelist())
+    except DAMAGED_ZIP:
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/archive_format") for name in archive.namelist())
 
 
 def read_program(path: Path) -> tuple[ExportedProgram, Mapping[str, str]]:
@@ -107,16 +109,17 @@ def scan(path: Path) -> Archive:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = _entries(path, archive)
-            _check_configs(path, entries)
+            _check_configs(path, entries, _payload_sizes(archive))
             _check_model(path, entries)
             extras = {
-                name.removeprefix("extra/"): data.decode("utf-8", errors="replace")
+                name.removeprefix("extra/"): _text(path, name, data)
                 for name, data in entries.items()
                 if name.startswith("extra/")
             }
-    except zipfile.BadZipFile as error:
+    except DAMAGED_ZIP as error:
         raise LoadError(
-            f"{path}: not a .pt2 archive, or a truncated one ({error}); copy or export it again"
+            f"{path}: not a .pt2 archive, or a truncated one ({_first_line(error)}); copy it or "
+            "export it again"
         ) from error
     _check_sample_inputs(path, entries.get(SAMPLE_INPUTS, b""))
     return Archive(content=content, extras=extras)
@@ -161,12 +164,24 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, bytes]:
 
 def _json(path: Path, entries: Mapping[str, bytes], name: str) -> Any:
     try:
-        return json.loads(entries[name])
+        return parse(entries[name])
     except ValueError as error:
-        raise LoadError(f"{path}: damaged, {name} is not JSON; export it again") from error
+        raise LoadError(f"{path}: damaged, {name}: {error}; export it again") from error
 
 
-def _check_configs(path: Path, entries: Mapping[str, bytes]) -> None:
+def _text(path: Path, name: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LoadError(f"{path}: damaged, {name} is not UTF-8; export it again") from error
+
+
+def _payload_sizes(archive: zipfile.ZipFile) -> dict[str, int]:
+    """Entries without the root folder -> bytes of each."""
+    return {info.filename.partition("/")[2]: info.file_size for info in archive.infolist()}
+
+
+def _check_configs(path: Path, entries: Mapping[str, bytes], sizes: Mapping[str, int]) -> None:
     for name in CONFIGS:
         config = _json(path, entries, name)
         payloads = config.get("config") if isinstance(config, dict) else None
@@ -177,6 +192,18 @@ def _check_configs(path: Path, entries: Mapping[str, bytes]) -> None:
                 raise _refuse(path, f"{tensor!r} is stored as a pickle")
             if PAYLOAD_NAME.fullmatch(str(payload.get("path_name"))) is None:
                 raise _refuse(path, f"{tensor!r} is stored at {payload.get('path_name')!r}")
+            place = f"{name.rpartition('/')[0]}/{payload['path_name']}"
+            # torch makes zeros of what is not there.
+            if not sizes.get(place) and _has_elements(payload.get("tensor_meta")):
+                raise LoadError(f"{path}: damaged, {tensor!r} has no values; export it again")
+
+
+def _has_elements(facts: Any) -> bool:
+    """Whether what an archive says of a tensor leaves it any element."""
+    sizes = facts.get("sizes") if isinstance(facts, dict) else None
+    if not isinstance(sizes, list):
+        return True
+    return all(not isinstance(size, dict) or size.get("as_int") != 0 for size in sizes)
 
 
 def _check_model(path: Path, entries: Mapping[str, bytes]) -> None:
@@ -236,9 +263,13 @@ def _check_sample_inputs(path: Path, content: bytes) -> None:
     if not content:
         return
     try:
-        torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        check_unpacked(content)
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        elements = sum(x.numel() for x in tree_leaves(found) if isinstance(x, torch.Tensor))
+    except Exception as error:  # torch.load raises a dozen kinds for what it does not like
         raise _refuse(path, "its sample inputs hold more than plain tensors") from error
+    if 4 * elements > allowance(len(content)):
+        raise _refuse(path, f"its sample inputs have {elements:,} elements, which it does not hold")
 
 
 def _first_line(error: BaseException) -> str:
