@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from compressor.errors import SurroundingsError
+from compressor.errors import CompressorError, FolderError, SurroundingsError
 
 
 @contextmanager
@@ -47,6 +47,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def check_writable(path: Path) -> None:
     """Make the folder of ``path``.  Raises SurroundingsError where nothing can be written there."""
+    if path.is_dir():
+        raise FolderError(f"{path} is a folder; name a file in it, or another")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,7 +65,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _refusal(path: Path, error: OSError) -> SurroundingsError:
+def _refusal(path: Path, error: OSError) -> CompressorError:
+    if isinstance(error, IsADirectoryError):
+        return FolderError(f"{path} is a folder; name a file in it, or another")
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return FolderError(
+            f"cannot write {path}: what it lies in is not a folder; choose another --out"
+        )
     return SurroundingsError(
         f"cannot write {path}: {error.strerror or error}; free space there or choose another --out"
     )
