@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from compressor import documents
 from compressor.errors import FolderError, SurroundingsError
 from compressor.files import write_bytes
 
@@ -73,17 +74,20 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     fresh = Run(folder=folder, key=key, inputs=inputs)
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} is a file; name a folder with --out")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise FolderError(f"{folder} lies in the file {above.name}; name another folder with --out")
     if not folder.exists() or not any(folder.iterdir()):
         return fresh
     journal = _read_journal(folder)
     if restart:
         shutil.rmtree(folder)
         return fresh
-    if journal["key"] != key:
+    if journal.key != key:
         changed = sorted(
             name
-            for name in inputs.keys() | journal["inputs"].keys()
-            if inputs.get(name) != journal["inputs"].get(name)
+            for name in inputs.keys() | journal.inputs.keys()
+            if inputs.get(name) != journal.inputs.get(name)
         )
         raise FolderError(
             f"{folder} holds a run with other inputs ({', '.join(changed)}); name another folder "
@@ -93,18 +97,25 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
         folder=folder,
         key=key,
         inputs=inputs,
-        done=journal["done"],
+        done=dict(journal.done),
         complete=(folder / MANIFEST).is_file()
         and (not inputs.get("signed") or (folder / SIGNATURE).is_file()),
     )
 
 
-def _read_journal(folder: Path) -> dict[str, Any]:
+class _Journal(msgspec.Struct, frozen=True, kw_only=True):
+    format: int
+    key: str
+    inputs: dict[str, Any]
+    done: dict[str, dict[str, Any]]
+
+
+def _read_journal(folder: Path) -> _Journal:
     try:
-        journal = json.loads((folder / JOURNAL).read_bytes())
-        if journal["format"] == FORMAT and isinstance(journal["key"], str):
-            return {name: journal[name] for name in ("key", "inputs", "done")}
-    except (OSError, ValueError, KeyError, TypeError):
+        journal = documents.read_as(folder / JOURNAL, _Journal)
+        if journal.format == FORMAT:
+            return journal
+    except (OSError, ValueError):
         pass
     raise FolderError(
         f"{folder} is not empty and not a run of ours; name another folder with --out"

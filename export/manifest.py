@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from compressor.documents import read
 from compressor.errors import FolderError
 from compressor.files import sha256, write_bytes
 from export.paths import reduce_argument
@@ -84,17 +85,18 @@ def read_manifest(folder: Path) -> Manifest:
     """Raises FolderError where there is none, or none this version can read."""
     path = folder / MANIFEST_FILE
     try:
-        content = json.loads(path.read_bytes())
-        if content["format"] != FORMAT:
+        content = read(path)
+        if isinstance(content["format"], int) and content["format"] != FORMAT:
             raise FolderError(
                 f"{path} has format {content['format']}, this version reads {FORMAT}; use the "
                 "version that wrote it"
             )
         return _manifest(content)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FolderError(f"{folder} has no {MANIFEST_FILE}; give the folder of a run") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FolderError(f"{path} cannot be read as a manifest ({error}); build anew") from error
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise FolderError(f"{path} cannot be read as a manifest ({reason}); build anew") from error
 
 
 def check_manifest(folder: Path) -> tuple[str, ...]:
