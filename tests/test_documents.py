@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressor.documents import parse, parse_as, read, read_as
@@ -29,6 +29,7 @@ class Pair:
     second: tuple[float, ...]
 
 
+@settings(deadline=None)
 @given(VALUES, st.booleans())
 def test_what_was_written_is_read(value: object, escaped: bool) -> None:
     assert parse(json.dumps(value, ensure_ascii=escaped).encode()) == value

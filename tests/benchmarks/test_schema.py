@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -127,6 +127,7 @@ def test_wrong_values_are_found(path: tuple[Any, ...], value: Any) -> None:
     assert len(list(schema.mistakes(report))) == 1
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_what_is_found_is_what_the_library_finds(data: st.DataObject) -> None:
     """A value anywhere in a report is another: both find a mistake, or neither."""
