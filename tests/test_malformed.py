@@ -46,9 +46,7 @@ def test_the_corpus_is_large_and_its_names_are_unique() -> None:
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command line in the test's folder: status, output, errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COMPRESSOR_CACHE", str(tmp_path / "cache"))
@@ -178,7 +176,9 @@ def flipped(good: bytes, kind: str, drawn: random.Random) -> bytes:
     content = bytearray(good)
     for _ in range(drawn.randint(1, 4)):
         at = drawn.randrange(len(content))
-        content[at] = content[at] ^ 1 << drawn.randrange(8) if kind == "bits" else drawn.randrange(256)
+        content[at] = (
+            content[at] ^ 1 << drawn.randrange(8) if kind == "bits" else drawn.randrange(256)
+        )
     return bytes(content)
 
 

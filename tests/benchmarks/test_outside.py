@@ -38,5 +38,5 @@ def test_weights_in_attributes_and_inner_graphs_are_found_too(tmp_path: Path) ->
     moved = model()
     external(location="net.data")(moved)
     deepest.CopyFrom(moved.graph.initializer[0])
-    with pytest.raises(LoadError, match="lies in net.data"):
+    with pytest.raises(LoadError, match=r"lies in net\.data"):
         require_weights(tmp_path / "net.onnx", outer)
