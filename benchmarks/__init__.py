@@ -3,6 +3,7 @@
     workloads     what is run: runtime, device, precision, batch, threads
     runtimes      what runs it: ONNX Runtime, OpenVINO, torch; a package, a module for each library
     inputs        what a file says it takes, and random inputs that fit
+    outside       weights that a file has beside itself: whether they are there
     sampling      paired, interleaved timing of teacher, student and a second copy of the teacher
     surroundings  load, steal and neighbours while something is measured
     workers       a fresh process that measures

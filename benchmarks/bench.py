@@ -16,12 +16,14 @@ from typing import Any
 import msgspec
 
 from benchmarks.comparison import Comparison, Model, compare, row, skipped_row
-from benchmarks.dispatch import Effort, Progress
+from benchmarks.dispatch import Effort, Progress, check
 from benchmarks.environment import describe
+from benchmarks.inputs import shapes
 from benchmarks.likeness import require_like
 from benchmarks.measurements import encode_samples
 from benchmarks.runtimes import form_of, known_runtimes, runtime_for
 from benchmarks.workloads import SETTING, Workload
+from compressor import documents
 from compressor.errors import LoadError, OptionError, SurroundingsError
 from compressor.files import sha256, write_bytes
 
@@ -33,6 +35,31 @@ PRECISIONS = {
 KEY = ("file", *SETTING)
 
 Document = dict[str, Any]
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    file: str
+    sha256: str
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
+    file: str
+    runtime: str
+    device: str
+    precision: str
+    batch: int
+    threads: int
+    speedup: float
+    interval: tuple[float, float] | None
+
+
+class _Results(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read of an earlier document, whatever else it holds."""
+
+    reference: str
+    files: list[_File]
+    rows: list[_Row]
+    environment: dict[str, Any]
 
 
 def workloads_of(
@@ -88,14 +115,16 @@ def bench(
     other or a file, SurroundingsError where nothing at all could be measured.
     """
     effort = effort or Effort()
+    check(effort)
     names = [path.name for path in files]
     if len(set(names)) < len(names):
         names = [str(path) for path in files]
     stems = sample_stems(files)
     models = [Model.of_file(path) for path in files]
+    _require_sizes(dict(zip(names, models, strict=True)), workloads, sizes)
     others = list(range(1, len(files))) or [0]
     before = describe()
-    rows, skipped = [], []
+    rows, skipped, refused = [], [], False
     for other in others:
         found = compare(
             models[0],
@@ -109,9 +138,11 @@ def bench(
             place = _keep(one, samples, stems[other]) if samples is not None else None
             rows.append({"file": names[other], **row(one), "samples": place})
         skipped += [{"file": names[other], **skipped_row(one)} for one in found.skipped]
+        refused |= any(one.refused for one in found.skipped)
     if not rows:
         reasons = "; ".join(dict.fromkeys(entry["reason"] for entry in skipped))
-        raise SurroundingsError(f"nothing could be measured: {reasons}")
+        kind = LoadError if refused else SurroundingsError
+        raise kind(f"nothing could be measured: {reasons}")
     return {
         "format": FORMAT,
         "reference": names[0],
@@ -133,6 +164,25 @@ def bench(
     }
 
 
+def _require_sizes(
+    models: Mapping[str, Model],
+    workloads: Sequence[Workload],
+    sizes: Mapping[str, int | str] | None,
+) -> None:
+    """Raises OptionError where a file can be fed at none of the batches."""
+    for name, model in models.items():
+        problems = []
+        for batch in dict.fromkeys(workload.batch for workload in workloads):
+            try:
+                shapes(model.signature, batch, sizes)
+            except OptionError as error:
+                problems.append(error)
+            else:
+                break
+        else:
+            raise OptionError(f"{name}: {problems[0]}") from problems[0]
+
+
 def sample_stems(files: Sequence[Path]) -> tuple[str, ...]:
     """How files of samples begin: as the measured files do, numbered where that is not enough."""
     stems = [path.stem for path in files]
@@ -151,15 +201,16 @@ def _keep(one: Comparison, folder: Path, stem: str) -> str:
 def read_document(path: Path) -> Document:
     """A file that ``--json`` wrote.  Raises LoadError where it is none."""
     try:
-        found = msgspec.json.decode(path.read_bytes())
-        if found["format"] != FORMAT or not isinstance(found["rows"], list):
+        found = documents.read(path)
+        if isinstance(found, dict) and found.get("format") != FORMAT:
             raise ValueError("another format")
-        absent = {"environment", "files", "reference"} - found.keys()
-        if absent:
-            raise ValueError(f"no {', '.join(sorted(absent))}")
+        msgspec.convert(found, _Results)
         return dict(found)
-    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise LoadError(f"{path}: no results of compressor bench ({error})") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise LoadError(
+            f"{path}: no results of compressor bench ({reason}); give what --json wrote"
+        ) from error
 
 
 def read_earlier(path: Path) -> Document:

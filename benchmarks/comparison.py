@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dispatch import Effort, Pair, Progress, measure
+from benchmarks.dispatch import Effort, Pair, Progress, Refusal, measure
 from benchmarks.inputs import Signature, read_program_signature, read_signature, shapes
 from benchmarks.measurements import Measurement, encode_samples
 from benchmarks.runtimes import form_of, unavailable
@@ -115,7 +115,9 @@ def compare(
     return Comparisons(
         measured=tuple(measured[one] for one in workloads if one in measured),
         skipped=tuple(
-            Skipped(workload=one, reason=skipped[one]) for one in workloads if one in skipped
+            Skipped(workload=one, reason=skipped[one], refused=isinstance(skipped[one], Refusal))
+            for one in workloads
+            if one in skipped
         ),
     )
 

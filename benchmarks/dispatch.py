@@ -8,6 +8,7 @@ verdicts.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from compressor.errors import OptionError
 from compressor.files import scratch_folder
 
 PROCESSES = 5
+MOST_PROCESSES = 1000
 MOST_TIMES = 4  # as many processes as asked for, where they end early
 MOST_SECONDS = 45.0  # of a workload whose calls are slow, beyond the time it was given
 LIFE_SECONDS = 300.0  # of a process, beyond its share; a compiler may need minutes
@@ -46,6 +48,12 @@ class Effort:
     seed: int = 0
 
 
+class Refusal(str):
+    """Why nothing was measured, where that lies in the file or an option, not in the machine."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """The two models of a comparison, in the form that the runtime reads."""
@@ -61,8 +69,13 @@ def check(effort: Effort) -> None:
             f"{effort.processes} processes: what differs from one process to the next is measured "
             "by starting several; give at least 3"
         )
-    if effort.seconds <= 0 or effort.within <= 0:
-        raise OptionError("seconds and the interval's half-width must be above zero")
+    if effort.processes > MOST_PROCESSES:
+        raise OptionError(f"{effort.processes} processes: give at most {MOST_PROCESSES}")
+    for name, value in (("seconds", effort.seconds), ("within", effort.within)):
+        if not 0 < value < math.inf:
+            raise OptionError(f"--{name} {value:g}: give a number above zero")
+    if effort.seed < 0:
+        raise OptionError(f"--seed {effort.seed}: give 0 or more")
 
 
 def measure(
@@ -104,7 +117,8 @@ def measure(
         for workload, outcome in zip(waiting, outcomes, strict=True):
             spent[workload] += seconds
             if outcome.failure is not None:
-                ended[workload] = outcome.failure
+                refused = Refusal if outcome.refused else str
+                ended[workload] = refused(outcome.failure)
                 continue
             found[workload].append(outcome)
             end = _end(found[workload], spent[workload], effort)

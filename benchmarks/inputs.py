@@ -6,6 +6,7 @@ another process) and arrays.  Knows nothing of runtimes and of what a network me
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.outside import require_weights
 from compressor.errors import LoadError, OptionError
 
 Dim = int | str  # a size, or the name of one
+MOST_ELEMENTS = 1_000_000_000  # of all inputs of one call
 BATCH = "batch"  # what a size may be set to: `--size sequence_of_mask=batch`
 KINDS = {"float16", "float32", "float64", "bool"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -52,6 +55,9 @@ def read_signature(path: Path) -> Signature:
     entries = [entry for entry in model.graph.input if entry.name not in own]
     if not model.graph.node or not model.graph.output:
         raise LoadError(f"{path}: this is no ONNX file, or an empty one")
+    if not entries:
+        raise LoadError(f"{path}: the network takes no input; export it again")
+    require_weights(path, model)
     found = []
     for entry in entries:
         tensor = entry.type.tensor_type
@@ -62,6 +68,11 @@ def read_signature(path: Path) -> Signature:
             else dim.dim_param or f"{entry.name}.{axis}"
             for axis, dim in enumerate(tensor.shape.dim)
         )
+        smallest = min((dim for dim in dims if isinstance(dim, int)), default=1)
+        if smallest < 1:
+            raise LoadError(
+                f"{path}: input {entry.name!r} has a size of {smallest}; export it again"
+            )
         found.append(Input(name=entry.name, kind=kind, dims=dims))
     return tuple(found)
 
@@ -134,7 +145,14 @@ def shapes(
             )
         return batch if value == BATCH else int(value)
 
-    return tuple(tuple(size(dim, entry) for dim in entry.dims) for entry in signature)
+    found = tuple(tuple(size(dim, entry) for dim in entry.dims) for entry in signature)
+    elements = sum(math.prod(shape) for shape in found)
+    if elements > MOST_ELEMENTS:
+        raise OptionError(
+            f"inputs of {4 * elements / 1e9:,.1f} GB at batch {batch}: "
+            "give a smaller --batch or --size"
+        )
+    return found
 
 
 def make_inputs(

@@ -10,14 +10,17 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from benchmarks.workloads import SETTING
+from compressor import documents
+from compressor.errors import FolderError
 from compressor.tables.text import visible
 
 Document = Mapping[str, Any]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 CALL = ("process", "round", "order", "subject", "wall_ns", "cpu_ns")
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # https://owasp.org/www-community/attacks/CSV_Injection
@@ -35,11 +38,46 @@ def read(folder: Path, report: Mapping[str, Any]) -> dict[str, Document]:
         for name in named
         if isinstance(name, str) and (folder / name).resolve().is_relative_to(own)
     ]
-    return {
-        name: msgspec.json.decode((folder / name).read_bytes())
-        for name in inside
-        if (folder / name).is_file()
-    }
+    return {name: _read(folder / name) for name in inside if (folder / name).is_file()}
+
+
+class _Setting(msgspec.Struct, frozen=True, kw_only=True):
+    runtime: str
+    device: str
+    precision: str
+    batch: int
+    threads: int
+
+
+class _Samples(msgspec.Struct, frozen=True, kw_only=True):
+    subject: list[_Count]
+    round: list[_Count]
+    order: list[_Count]
+    wall_ns: list[_Count]
+    cpu_ns: list[_Count]
+    process: list[_Count] | None = None
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read of a file, whatever else it holds."""
+
+    workload: _Setting
+    subjects: list[str]
+    samples: _Samples
+
+
+def _read(path: Path) -> Document:
+    try:
+        document: Document = documents.read(path)
+        found = msgspec.convert(document, _File)
+        columns = msgspec.to_builtins(found.samples).values()
+        if len({len(column) for column in columns if column is not None}) > 1:
+            raise ValueError("its columns are of unlike length")
+        if max(found.samples.subject, default=0) >= len(found.subjects):
+            raise ValueError("a sample is of a subject that it does not name")
+    except ValueError as error:
+        raise FolderError(f"{path} cannot be used ({error}); build anew") from error
+    return document
 
 
 def wall_times(documents: Mapping[str, Document]) -> dict[str, dict[str, list[int]]]:

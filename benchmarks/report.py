@@ -8,18 +8,17 @@ Knows nothing of torch or of how the student was made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmarks import lineup, raw_samples
 from benchmarks.blocks import Section
-from benchmarks.entries import Entry, entry
-from benchmarks.schema import FORMAT, report_schema
+from benchmarks.entries import REPORT, Entry, entry
+from benchmarks.schema import FORMAT, mistakes
 from benchmarks.sections import (
     contest,
     files,
@@ -34,9 +33,13 @@ from benchmarks.sections import (
     tradeoff,
     widths,
 )
-from compressor.errors import FolderError
+from compressor import documents, planning
+from compressor.errors import FolderError, PlanError
 from compressor.locks import require_idle
 from compressor.types import Analysis, Plan
+
+ANALYSIS_FORMAT = 1  # of ``compressor.analysis``, which needs torch
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,26 +55,31 @@ class RunData:
 def read(folder: Path) -> RunData:
     """Read a run folder; ``analysis.json``, ``plan.json`` and samples may be absent.
 
-    Raises FileNotFoundError where ``report.json`` is, msgspec.DecodeError where a file is no JSON,
-    FolderError where the report is of another format or lacks what its format promises.
+    Raises FileNotFoundError where ``report.json`` is, FolderError where a file cannot be read, is
+    of another format, or does not say what its format promises.
     """
-
-    def decode(name: str, kind: Any) -> Any:
-        path = folder / name
-        return msgspec.json.decode(path.read_bytes(), type=kind) if path.is_file() else None
-
-    report = msgspec.json.decode((folder / "report.json").read_bytes())
-    if not isinstance(report, dict) or report.get("format") != FORMAT:
-        raise FolderError(f"{folder}/report.json is not of format {FORMAT}: build anew")
-    absent = [key for key in report_schema()["required"] if key not in report]
-    if absent:
-        raise FolderError(f"{folder}/report.json has no {', '.join(absent)}: build anew")
+    report = read_report(folder)
     return RunData(
         report=report,
-        analysis=decode("analysis.json", Analysis),
-        plan=decode("plan.json", Plan),
+        analysis=_read_as(folder / "analysis.json", Analysis, _check_analysis),
+        plan=_read_as(folder / "plan.json", Plan, _check_plan),
         samples=raw_samples.read(folder, report),
     )
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """``report.json`` alone; raises as `read`."""
+    path = folder / REPORT
+    try:
+        report = documents.read(path)
+        if isinstance(report, dict) and report.get("format") not in (None, FORMAT):
+            raise ValueError(f"it is not of format {FORMAT}")
+        wrong = next(mistakes(report), None)
+        if wrong is not None:
+            raise ValueError(wrong)
+    except ValueError as error:
+        raise FolderError(f"{path} cannot be used ({error}); build anew") from error
+    return dict(report)
 
 
 def open_run(folder: Path) -> RunData:
@@ -80,8 +88,33 @@ def open_run(folder: Path) -> RunData:
     require_idle(folder)
     try:
         return read(folder)
-    except (OSError, ValueError, msgspec.DecodeError, KeyError, TypeError) as error:
+    except OSError as error:
         raise FolderError(f"{folder} holds no finished run; build into it first") from error
+
+
+def _read_as(path: Path, kind: type[Kind], check: Callable[[Kind], None]) -> Kind | None:
+    if not path.is_file():
+        return None
+    try:
+        found = documents.read_as(path, kind)
+        check(found)
+    except (ValueError, PlanError) as error:
+        raise FolderError(f"{path} cannot be used ({error}); build anew") from error
+    return found
+
+
+def _check_plan(found: Plan) -> None:
+    if found.format != planning.FORMAT:
+        raise ValueError(f"it is of format {found.format}, not {planning.FORMAT}")
+    for group in found.groups:
+        planning.check_spans(group)
+
+
+def _check_analysis(found: Analysis) -> None:
+    if found.format != ANALYSIS_FORMAT:
+        raise ValueError(f"it is of format {found.format}, not {ANALYSIS_FORMAT}")
+    if not 0 <= found.prunable_parameters <= 1:
+        raise ValueError(f"{found.prunable_parameters} is no share of parameters")
 
 
 def render(run: RunData) -> str:

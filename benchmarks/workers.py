@@ -28,7 +28,7 @@ from benchmarks.sampling import SUBJECTS, Sample, Sampling, Sitting, Subject, sa
 from benchmarks.speedups import rounds_are_narrow
 from benchmarks.surroundings import Counters, Surroundings, between, look
 from benchmarks.workloads import Workload
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,7 @@ class Outcome:
     surroundings: Surroundings | None = None
     ran_by: dict[str, str] | None = None
     failure: str | None = None
+    refused: bool = False  # the failure is the file's or an option's, not the machine's
 
 
 def carry_out(job: Job) -> Iterator[Outcome]:
@@ -70,7 +71,8 @@ def carry_out(job: Job) -> Iterator[Outcome]:
         try:
             yield sit(job, workload, until_s=job.begun_s + (place + 1) * job.share_s)
         except CompressorError as error:
-            yield Outcome(failure=without_folders(str(error), _files(job)))
+            told = without_folders(str(error), _files(job))
+            yield Outcome(failure=told, refused=isinstance(error, InputError))
         except Exception as error:  # a runtime may raise anything; the other workloads go on
             lines = str(error).strip().splitlines() or [""]
             reason = f"{type(error).__name__}: {lines[0]}"

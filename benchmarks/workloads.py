@@ -53,6 +53,7 @@ class Skipped:
 
     workload: Workload
     reason: str
+    refused: bool = False  # by the runtime, for what the file is
 
 
 def file_workload(

@@ -8,6 +8,8 @@ Modules, in the order a network passes through them:
     locks          one process at a time writes into a folder
     files          files written whole or not at all
     saving         tensors in the forms of libraries, whose errors are the disk's
+    documents      JSON that people may have edited, read strictly
+    unpacking      how much a zip would unpack to
     cards          what is known about a trained teacher, beside its weights
     checkpoints    weight files, read without running anything in them
     vetting        what the text of an exported program may say

@@ -67,7 +67,7 @@ def from_file(path: Path, factory_name: str) -> Architecture:
     def build(options: Options) -> nn.Module:
         try:
             module = factory(**options)
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise ArchitectureError(
                 f"--arch {spec}: {factory_name}() raised {type(error).__name__}: {error}"
             ) from error
@@ -99,7 +99,7 @@ def _takes_classes(factory: Callable[..., Any]) -> inspect.Parameter | None:
 
 def _last_rows(shapes: Mapping[str, Shape]) -> Options:
     """A number for a factory that insists on one: mostly right, and ``fitting`` corrects it."""
-    last = next((shape for shape in reversed(list(shapes.values())) if shape), None)
+    last = next((shape for shape in reversed(list(shapes.values())) if shape and shape[0]), None)
     return {"num_classes": last[0]} if last else {}
 
 
@@ -116,7 +116,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         del sys.modules[name]
         raise ArchitectureError(
             f"--arch {path}: importing it raised {type(error).__name__}: {error}"
@@ -139,7 +139,13 @@ def from_timm(name: str) -> Architecture:
         raise ArchitectureError(f"--arch timm:{name}: timm has no such network{_near(near)}")
 
     def build(options: Options) -> nn.Module:
-        module: nn.Module = timm.create_model(name, pretrained=False, **options)
+        try:
+            module: nn.Module = timm.create_model(name, pretrained=False, **options)
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+            raise ArchitectureError(
+                f"--arch timm:{name}: timm cannot build it: {error}; leave out what follows the "
+                "network's name"
+            ) from error
         return module
 
     def published(sha256: str | None, options: Options) -> Preprocessing | None:

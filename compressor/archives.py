@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import struct
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -26,8 +25,11 @@ from typing import Any
 import torch
 from torch import fx
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
 
+from compressor.documents import parse
 from compressor.errors import LoadError
+from compressor.unpacking import DAMAGED_ZIP, allowance, check_unpacked
 from compressor.vetting import OPERATOR, find_fault, is_arithmetic, path_fault, trimmed
 
 __all__ = ["Archive", "is_archive", "is_arithmetic", "read_program", "scan"]
@@ -42,9 +44,6 @@ KNOWN_NAME = re.compile(
     r"|extra/[\w.-]+"
 )
 PAYLOAD_NAME = re.compile(r"(weight|tensor)_\d+")
-# What zipfile raises beside its own error: versions and methods it does not know, passwords, sizes
-# and names that contradict each other.
-DAMAGED = (NotImplementedError, RuntimeError, ValueError, OverflowError, EOFError, struct.error)
 ROOT = re.compile(r"[^/\\:\x00]+")
 
 
@@ -63,7 +62,7 @@ def is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/archive_format") for name in archive.namelist())
-    except (zipfile.BadZipFile, *DAMAGED):
+    except DAMAGED_ZIP:
         return False  # whoever reads it as something else will say what is wrong
 
 
@@ -101,17 +100,18 @@ def scan(path: Path) -> Archive:
                 for inner, name in names.items()
                 if not PAYLOAD_NAME.fullmatch(inner.rpartition("/")[2])
             }
-            _check_configs(path, small)
+            sizes = {inner: archive.getinfo(name).file_size for inner, name in names.items()}
+            _check_configs(path, small, sizes)
             small[MODEL] = _checked_model(path, small)
             small[SAMPLE_INPUTS] = _checked_sample_inputs(path, small[SAMPLE_INPUTS])
             content = _written_anew(archive, names, small)
-    except (zipfile.BadZipFile, OSError, *DAMAGED) as error:
+    except DAMAGED_ZIP as error:
         raise LoadError(
-            f"{path}: not a .pt2 archive, or a truncated one ({_first_line(error)}); copy or "
+            f"{path}: not a .pt2 archive, or a truncated one ({_first_line(error)}); copy it or "
             "export it again"
         ) from error
     extras = {
-        name.removeprefix("extra/"): data.decode("utf-8", errors="replace")
+        name.removeprefix("extra/"): _text(path, name, data)
         for name, data in small.items()
         if name.startswith("extra/")
     }
@@ -171,12 +171,19 @@ def _written_anew(
 
 def _json(path: Path, entries: Mapping[str, bytes], name: str) -> Any:
     try:
-        return json.loads(entries[name])
-    except (ValueError, RecursionError) as error:
-        raise LoadError(f"{path}: damaged, {name} is not JSON; export it again") from error
+        return parse(entries[name])
+    except ValueError as error:
+        raise LoadError(f"{path}: damaged, {name}: {error}; export it again") from error
 
 
-def _check_configs(path: Path, entries: Mapping[str, bytes]) -> None:
+def _text(path: Path, name: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LoadError(f"{path}: damaged, {name} is not UTF-8; export it again") from error
+
+
+def _check_configs(path: Path, entries: Mapping[str, bytes], sizes: Mapping[str, int]) -> None:
     for name in CONFIGS:
         config = _json(path, entries, name)
         payloads = config.get("config") if isinstance(config, dict) else None
@@ -190,6 +197,18 @@ def _check_configs(path: Path, entries: Mapping[str, bytes]) -> None:
             fault = path_fault(tensor) or find_fault(payload)
             if fault is not None:
                 raise _refuse(path, fault)
+            place = f"{name.rpartition('/')[0]}/{payload['path_name']}"
+            # torch makes zeros of what is not there.
+            if not sizes.get(place) and _has_elements(payload.get("tensor_meta")):
+                raise LoadError(f"{path}: damaged, {tensor!r} has no values; export it again")
+
+
+def _has_elements(facts: Any) -> bool:
+    """Whether what an archive says of a tensor leaves it any element."""
+    sizes = facts.get("sizes") if isinstance(facts, dict) else None
+    if not isinstance(sizes, list):
+        return True
+    return all(not isinstance(size, dict) or size.get("as_int") != 0 for size in sizes)
 
 
 def _checked_model(path: Path, entries: Mapping[str, bytes]) -> bytes:
@@ -206,9 +225,13 @@ def _checked_sample_inputs(path: Path, content: bytes) -> bytes:
     if not content:
         return content
     try:
+        check_unpacked(content)
         held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        elements = sum(x.numel() for x in tree_leaves(held) if isinstance(x, torch.Tensor))
     except Exception as error:  # a restricted unpickler at work on anything raises anything
         raise _refuse(path, "its sample inputs hold more than plain tensors") from error
+    if 4 * elements > allowance(len(content)):
+        raise _refuse(path, f"its sample inputs have {elements:,} elements, which it does not hold")
     stream = io.BytesIO()
     torch.save(held, stream)
     return stream.getvalue()

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import msgspec
 
+from compressor.documents import read
+from compressor.errors import LoadError
+from compressor.preprocessing import require_sound
 from compressor.types import Preprocessing
 
 FORMAT = 1
+_OURS = ("architecture", "preprocessing")  # keys that tell a card from other JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +57,23 @@ def encode_card(card: Card) -> bytes:
 
 
 def read_card(weights: Path) -> Card | None:
-    """The card beside ``weights``; None where there is none, or a file that is not a card."""
+    """The card beside ``weights``; None where there is none, or JSON of somebody else's.
+
+    Raises LoadError for a card that is damaged, edited beyond use or of another format.
+    """
+    path = card_path(weights)
     try:
-        card = msgspec.json.decode(card_path(weights).read_bytes(), type=Card)
-    except (OSError, msgspec.MsgspecError):
+        found = read(path)
+        if not isinstance(found, dict) or found.keys().isdisjoint(_OURS):
+            return None
+        if found.get("format") != FORMAT:
+            raise ValueError(f"its format is {str(found.get('format'))[:20]}, not {FORMAT}")
+        card = msgspec.convert(found, Card)
+        require_sound(card.preprocessing)
+    except FileNotFoundError:
         return None
-    return card if card.format == FORMAT else None
+    except (OSError, ValueError) as error:
+        raise LoadError(
+            f"{path}: not a card that can be used ({error}); mend it, or remove it to go without"
+        ) from error
+    return card

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import LoadError
+from compressor.unpacking import allowance, check_unpacked
 
 # Where checkpoints keep their weights, in the order in which they are tried.
 WRAPPERS = (
@@ -29,6 +30,7 @@ WRAPPERS = (
 AVERAGED = ("ema", "model_ema", "ema_state_dict", "state_dict_ema", "ema_state")
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 SAVE_A_STATE_DICT = "save a state dict with torch.save(model.state_dict(), FILE)"
+LONGEST_NAME = 1000  # characters of a tensor's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,8 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
     """Read a weight file into float32 tensors on the CPU.
 
     Raises LoadError, in one line that names the file and what to do, for a file that is missing,
-    empty, truncated, no checkpoint, a pickled module (unless trusted), or holds non-finite weights.
+    empty, truncated, no checkpoint, a pickled module (unless trusted), or holds non-finite weights;
+    for one that would become very much larger in memory than it is, before it does.
     """
     check_file(path)
     raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read(path, trust_pickle)
@@ -52,6 +55,8 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
     if module is not None:
         module = module.float().eval()
         found = module.state_dict()
+    _check_names(path, found)
+    check_sizes(path, found)
     tensors, converted = _as_float32(path, found)
     check_finite(path, tensors)
     return Checkpoint(tensors=tensors, module=module, notes=(*notes, *converted))
@@ -94,7 +99,7 @@ def spellings(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise LoadError naming the first tensors with NaN or infinite values."""
+    """Raise LoadError naming tensors with NaN or infinite values, or variances below zero."""
     bad = [
         name
         for name, tensor in tensors.items()
@@ -106,6 +111,43 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
             f"{path}: NaN or infinite values in {', '.join(bad[:3])}{more}; "
             "give a checkpoint from before training diverged"
         )
+    negative = [
+        name
+        for name, tensor in tensors.items()
+        if name.endswith("running_var") and bool((tensor < 0).any())
+    ]
+    if negative:
+        raise LoadError(
+            f"{path}: {negative[0]} has variances below zero; give a checkpoint that is not damaged"
+        )
+
+
+def check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise LoadError where tensors have more elements than the file can hold.
+
+    A tensor may repeat one stored number without end (a stride of 0).
+    """
+    there = {
+        name: tensor.numel()
+        for name, tensor in tensors.items()
+        if tensor.layout is torch.strided and not tensor.is_meta
+    }
+    size = 4 * sum(there.values())  # as float32
+    if size > allowance(path.stat().st_size):
+        largest = max(there, key=lambda name: there[name])
+        raise LoadError(
+            f"{path}: {largest[:80]} has more elements than the file holds, {size / 1e9:,.1f} GB "
+            f"in memory; {SAVE_A_STATE_DICT} of plain tensors"
+        )
+
+
+def _check_names(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    longest = max(tensors, key=len, default="")
+    if len(longest) > LONGEST_NAME:
+        raise LoadError(
+            f"{path}: the name {longest[:20]!r}... has {len(longest):,} characters; "
+            f"{SAVE_A_STATE_DICT}"
+        )
 
 
 def _read_safetensors(path: Path) -> object:
@@ -114,13 +156,17 @@ def _read_safetensors(path: Path) -> object:
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise LoadError(
             f"{path}: not a safetensors file, or a truncated one; copy or save it again"
         ) from error
 
 
 def _read(path: Path, trust_pickle: bool) -> object:
+    try:
+        check_unpacked(path)
+    except ValueError as error:
+        raise LoadError(f"{path}: {error}; {SAVE_A_STATE_DICT}") from error
     try:
         # torchvision's own training script stores its options beside the weights; a Namespace
         # only holds values, so it is safe to build.
@@ -182,7 +228,7 @@ def _unwrap(
             return found, module, (*_other_weights(raw, key), *notes)
     found = {k: v for k, v in raw.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not found or len(found) < len(raw) / 2:
-        keys = ", ".join(repr(key) for key in list(raw)[:10])
+        keys = ", ".join(ascii(key)[:40] for key in list(raw)[:10])
         raise LoadError(f"{path}: no weights under its keys {keys}; {SAVE_A_STATE_DICT}")
     left = ", ".join(repr(key) for key in list(raw) if key not in found)
     return found, None, (f"left out of the checkpoint, as they are no tensors: {left[:200]}",)
@@ -215,6 +261,12 @@ def _as_float32(
         if tensor.is_floating_point() and tensor.dtype is not torch.float32:
             kinds.add(str(tensor.dtype).removeprefix("torch."))
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-        plain[name] = tensor.detach().to(device="cpu", dtype=dtype).contiguous()
+        try:
+            plain[name] = tensor.detach().to(device="cpu", dtype=dtype).contiguous()
+        except (RuntimeError, TypeError) as error:  # packed types that torch has no arithmetic for
+            raise LoadError(
+                f"{path}: {name} is {tensor.dtype}, which torch cannot convert; save plain float "
+                "weights"
+            ) from error
     notes = (f"weights converted from {', '.join(sorted(kinds))} to float32",) if kinds else ()
     return plain, notes

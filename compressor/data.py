@@ -41,6 +41,7 @@ class Images:
 
     pixels: Tensor  # uint8 (n, channels, height, width)
     labels: Tensor | None  # int64 (n,)
+    notes: tuple[str, ...] = ()  # on what is unusual about some of the pictures
 
     def __len__(self) -> int:
         return self.pixels.shape[0]
@@ -181,7 +182,8 @@ def augmentation_for(data: ImageData) -> Augmentation:
 
 def _images(listing: Listing, preprocessing: Preprocessing) -> Images:
     labels = torch.tensor(listing.labels) if listing.labels is not None else None
-    return Images(pixels=decode(listing.files, preprocessing), labels=labels)
+    decoded = decode(listing.files, preprocessing)
+    return Images(pixels=decoded.pixels, labels=labels, notes=decoded.notes)
 
 
 def _take(images: Images, rows: Tensor) -> Images:
@@ -235,7 +237,7 @@ def _with_test(data: ImageData, folder: Path) -> ImageData:
     listing = _test_listing(folder)
     test = _images(listing, data.preprocessing)
     notes = data.notes if test.labels is None else ("trained on synthetic images only",)
-    return replace(data, test=test, classes=listing.classes, notes=notes)
+    return replace(data, test=test, classes=listing.classes, notes=(*notes, *test.notes))
 
 
 def _test_listing(folder: Path) -> Listing:
@@ -253,9 +255,13 @@ def _folder(folder: Path, test: Path | None, preprocessing: Preprocessing, seed:
     tested = _test_listing(test) if test else None
     if tested is None and "test" in parts:
         tested = list_images(parts["test"])
-    for other in (val, tested):
-        _check_same_classes(pool, other)
     labels_help, notes = _labels_help(pool)
+    if labels_help:
+        for other in (val, tested):
+            _check_same_classes(pool, other)
+    else:
+        notes = (*notes, *_unseen_classes(pool, val, tested))
+        pool, val, tested = _numbered_alike(pool, val, tested)
     images = _images(pool, preprocessing)
     train, validation, kept_test, more = _divide(
         pool, images, val, tested, preprocessing, labels_help, seed
@@ -263,6 +269,8 @@ def _folder(folder: Path, test: Path | None, preprocessing: Preprocessing, seed:
     classes = pool.classes or (tested.classes if tested else ())
     if kept_test is None or kept_test.labels is None:
         more = (*more, ONLY_AGREEMENT.format(why="there are no labelled test images"))
+    sets = (images, validation, kept_test)
+    odd = dict.fromkeys(note for one in sets if one is not None for note in one.notes)
     return ImageData(
         name=folder.name or str(folder),
         train=train,
@@ -272,7 +280,7 @@ def _folder(folder: Path, test: Path | None, preprocessing: Preprocessing, seed:
         preprocessing=preprocessing,
         train_with_labels=labels_help,
         seen_test_share=0.0,
-        notes=(*notes, *more),
+        notes=(*notes, *more, *odd),
     )
 
 
@@ -329,6 +337,34 @@ def _labels_help(pool: Listing) -> tuple[bool, tuple[str, ...]]:
         f"class {pool.classes[few]!r} has {int(counts[few])} training images, too few to learn "
         "from: training uses the images unlabelled",
     )
+
+
+def _unseen_classes(pool: Listing, val: Listing | None, tested: Listing | None) -> tuple[str, ...]:
+    """A line about classes that only images not trained on have: they do no harm unlabelled."""
+    others = {name for one in (val, tested) if one is not None for name in one.classes}
+    unseen = sorted(others - set(pool.classes))
+    if not pool.classes or not unseen:
+        return ()
+    return (f"warning: classes only in the test images: {', '.join(unseen[:10])}",)
+
+
+def _numbered_alike(
+    pool: Listing, val: Listing | None, tested: Listing | None
+) -> tuple[Listing, Listing | None, Listing | None]:
+    """The listings with one numbering of all classes that any of them has."""
+    listings = (pool, val, tested)
+    names = sorted({name for one in listings if one is not None for name in one.classes})
+    numbers = {name: number for number, name in enumerate(names)}
+
+    def renumbered(listing: Listing) -> Listing:
+        if listing.labels is None:
+            return listing
+        labels = tuple(numbers[listing.classes[label]] for label in listing.labels)
+        return replace(listing, labels=labels, classes=tuple(names))
+
+    first, second, third = (one and renumbered(one) for one in listings)
+    assert first is not None
+    return first, second, third
 
 
 def _check_same_classes(pool: Listing, other: Listing | None) -> None:

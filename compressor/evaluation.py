@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compressor.data import Images, normalise
-from compressor.errors import DataError, InputError
+from compressor.errors import DataError, InputError, LoadError
 from compressor.graphs import Graph
 from compressor.memory import fitted
 from compressor.types import Preprocessing
@@ -100,6 +100,17 @@ def evaluate(
             logits.append(found)
             start += batch_size
     return torch.cat(logits)
+
+
+def require_finite(graph: Graph, inputs: Tensor, name: str) -> None:
+    """Raises LoadError where the network answers preprocessed ``inputs`` with NaN or infinity."""
+    with evaluating(graph):
+        answers = logits_of(graph(inputs.to(device_of(graph))))
+    if not bool(torch.isfinite(answers).all()):
+        raise LoadError(
+            f"{name}: its network answers with NaN or infinite values; give weights that it works "
+            "with, or the --mean, --std and --image-size that they were trained with"
+        )
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

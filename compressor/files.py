@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeGuard
 
-from compressor.errors import CompressorError, SurroundingsError
+from compressor.errors import CompressorError, FolderError, SurroundingsError
 from compressor.locks import require_held
 
 UNFINISHED = ".writing-"  # how private folders begin; one that is left over was a kill's
@@ -84,7 +84,10 @@ def scratch_folder(prefix: str = "compressor-") -> Iterator[Path]:
 
 
 def check_writable(path: Path, advice: str = "choose another --out") -> None:
-    """Make the folder of ``path`` and try it.  Raises SurroundingsError where it refuses."""
+    """Make the folder of ``path`` and try it.  Raises SurroundingsError where it refuses, and
+    FolderError where the path is none."""
+    if path.is_dir():
+        raise FolderError(f"{path} is a folder; name a file in it, or another")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
@@ -196,5 +199,11 @@ def _no_scratch(error: OSError) -> SurroundingsError:
 
 def _refusal(
     path: Path, error: OSError, advice: str = "free space there or choose another --out"
-) -> SurroundingsError:
+) -> CompressorError:
+    if isinstance(error, IsADirectoryError):
+        return FolderError(f"{path} is a folder; name a file in it, or another")
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return FolderError(
+            f"cannot write {path}: what it lies in is not a folder; choose another --out"
+        )
     return SurroundingsError(f"cannot write {path}: {error.strerror or error}; {advice}")

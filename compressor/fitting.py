@@ -27,7 +27,8 @@ OLD_NAMES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Weights beside an architecture; they fit when nothing is missing, unexpected or misshapen."""
+    """Weights beside an architecture; they fit when nothing is missing, unexpected,
+    misshapen or of another type (whole numbers for fractions)."""
 
     architecture: Architecture
     module: nn.Module  # hollow
@@ -36,22 +37,25 @@ class Fit:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     misshapen: tuple[str, ...]
+    mistyped: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
-        return not (self.missing or self.unexpected or self.misshapen)
+        return not (self.missing or self.unexpected or self.misshapen or self.mistyped)
 
     @property
     def distance(self) -> int:
-        return len(self.missing) + len(self.unexpected) + len(self.misshapen)
+        kinds = (self.missing, self.unexpected, self.misshapen, self.mistyped)
+        return sum(len(kind) for kind in kinds)
 
     def differences(self) -> str:
         """At most ten of the tensors that do not fit, in words."""
         wrong = [("missing", name) for name in self.missing]
         wrong += [("unexpected", name) for name in self.unexpected]
         wrong += [("misshapen", name) for name in self.misshapen]
+        wrong += [("mistyped", name) for name in self.mistyped]
         parts = []
-        for kind in ("missing", "unexpected", "misshapen"):
+        for kind in ("missing", "unexpected", "misshapen", "mistyped"):
             if shown := [name for of, name in wrong[:10] if of == kind]:
                 parts.append(f"{kind} {', '.join(shown)}")
         more = f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""
@@ -90,6 +94,7 @@ def _beside(
         if name not in filled and (twin := _twin(own, name, tensors)):
             filled[name] = tensors[twin]
     wrong = [n for n, tensor in own.items() if n in filled and filled[n].shape != tensor.shape]
+    mistyped = [n for n, tensor in own.items() if n in filled and _other_type(n, tensor, filled[n])]
     return Fit(
         architecture=architecture,
         module=module,
@@ -100,7 +105,18 @@ def _beside(
         misshapen=tuple(
             f"{name} {tuple(filled[name].shape)} for {tuple(own[name].shape)}" for name in wrong
         ),
+        mistyped=tuple(f"{name} {_type(filled[name])} for {_type(own[name])}" for name in mistyped),
     )
+
+
+def _other_type(name: str, own: Tensor, given: Tensor) -> bool:
+    """Whether one holds fractions and the other whole numbers; averaged counters are none."""
+    counter = name.endswith("num_batches_tracked")
+    return not counter and own.is_floating_point() != given.is_floating_point()
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _twin(own: Mapping[str, Tensor], name: str, given: Mapping[str, Tensor]) -> str | None:
@@ -119,7 +135,7 @@ def _classes(found: Fit) -> int | None:
     if len(rows) != 1 or not others_agree:
         return None
     ((_, given),) = rows
-    return given[0] if given else None
+    return given[0] if given and given[0] else None  # a head of no classes is none
 
 
 def _modern(name: str) -> str:

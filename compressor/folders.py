@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from compressor.errors import DataError
@@ -27,6 +30,11 @@ ENDINGS = frozenset(
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LARGEST_SET_BYTES = 8_000_000_000
+LARGEST_PICTURE = 89_478_485  # pixels, from which on Pillow warns of bombs
+# Of an ending, where the format is not called after it.
+FORMAT_OF = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM", ".pgm": "PPM",
+}  # fmt: skip
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "nearest-exact": Image.Resampling.NEAREST,
@@ -48,6 +56,14 @@ class Listing:
     classes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """``notes``: a line for whatever is unusual about some of the pictures."""
+
+    pixels: Tensor  # uint8 (n, channels, height, width)
+    notes: tuple[str, ...]
+
+
 def parts_of(folder: Path) -> dict[str, Path]:
     """The train, val and test folders inside, where it is divided that way (else nothing)."""
     found = {PARTS[sub.name]: sub for sub in _subfolders(folder) if sub.name in PARTS}
@@ -65,7 +81,6 @@ def list_images(folder: Path) -> Listing:
             f"{folder}: holds both pictures ({loose[0].name}, ...) and folders "
             f"({subfolders[0].name}, ...); use class folders only, or one flat folder"
         )
-    _require_text(subfolders)
     files, labels = list(loose), [0] * len(loose)
     for number, subfolder in enumerate(subfolders):
         own = _pictures(subfolder, deep=True)
@@ -88,15 +103,12 @@ def first_picture_size(folder: Path) -> tuple[int, int]:
     """(height, width) of the first picture."""
     parts = parts_of(folder)
     file = list_images(parts.get("train", folder)).files[0]
-    try:
-        with Image.open(file, formats=FORMATS) as picture:
-            return picture.height, picture.width
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise _unreadable(file, error) from error
+    with _bombs_are_errors(), _opened(file) as picture:
+        return picture.height, picture.width
 
 
-def decode(files: Sequence[Path], preprocessing: Preprocessing) -> Tensor:
-    """Decode, resize and crop: uint8 (n, channels, height, width).
+def decode(files: Sequence[Path], preprocessing: Preprocessing) -> Decoded:
+    """Decode, resize and crop.
 
     Channels are as many as ``preprocessing.mean`` has (1: grey, 3: RGB).  The arithmetic is that of
     torchvision's classification presets on pictures.  Raises DataError naming an unreadable file.
@@ -116,13 +128,13 @@ def decode(files: Sequence[Path], preprocessing: Preprocessing) -> Tensor:
         )
     pixels = torch.empty(len(files), channels, height, width, dtype=torch.uint8)
 
-    def place(number: int) -> None:
-        pixels[number] = _decode_one(files[number], preprocessing)
+    def place(number: int) -> str | None:
+        pixels[number], oddity = _decode_one(files[number], preprocessing)
+        return oddity
 
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-        for _ in pool.map(place, range(len(files))):
-            pass
-    return pixels
+    with _bombs_are_errors(), ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+        oddities = list(pool.map(place, range(len(files))))
+    return Decoded(pixels=pixels, notes=_told(files, oddities))
 
 
 def content_hashes(pixels: Tensor) -> list[bytes]:
@@ -136,7 +148,9 @@ def _subfolders(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: no such folder; give a folder of pictures, digits or synthetic")
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; give the folder that holds the pictures")
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    _require_text(found)
+    return found
 
 
 def _require_text(subfolders: Sequence[Path]) -> None:
@@ -148,6 +162,10 @@ def _require_text(subfolders: Sequence[Path]) -> None:
             raise DataError(
                 f"{one}: the name of this class folder is not UTF-8; rename it"
             ) from None
+        if any(unicodedata.category(letter) == "Cc" for letter in one.name):
+            raise DataError(
+                f"{one.parent}: the name of its folder {one.name!r} is no text; rename it"
+            )
 
 
 def _pictures(folder: Path, deep: bool) -> list[Path]:
@@ -159,21 +177,65 @@ def _pictures(folder: Path, deep: bool) -> list[Path]:
     )
 
 
-def _decode_one(file: Path, preprocessing: Preprocessing) -> Tensor:
+def _decode_one(file: Path, preprocessing: Preprocessing) -> tuple[Tensor, str | None]:
     grey = len(preprocessing.mean) == 1
-    try:
-        with Image.open(file, formats=FORMATS) as opened:
-            if opened.mode.startswith(("I", "F")):
-                raise DataError(f"{file}: has more than 8 bits per pixel; convert it to 8 bits")
-            picture = opened.convert("L" if grey else "RGB")
-    except (
-        OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:  # fmt: skip
-        raise _unreadable(file, error) from error
-    picture = _cropped(_resized(picture, preprocessing), preprocessing.crop)
+    with _opened(file) as opened:
+        if opened.mode.startswith(("I", "F")):
+            raise DataError(f"{file}: has more than 8 bits per pixel; convert it to 8 bits")
+        oddity = _oddity(file, opened)
+        picture = opened.convert("L" if grey else "RGB")
+        picture = _cropped(_resized(picture, preprocessing), preprocessing.crop)
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    return pixels.view(picture.height, picture.width, -1).permute(2, 0, 1)
+    return pixels.view(picture.height, picture.width, -1).permute(2, 0, 1), oddity
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """The picture, not decoded yet.  Raises DataError for what goes wrong until it is closed."""
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            pixels = picture.width * picture.height
+            if min(picture.size) < 1 or pixels > LARGEST_PICTURE:
+                raise ValueError(f"{pixels:,} pixels")
+            yield picture
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise anything, from SyntaxError to struct.error
+        raise _unreadable(file, error) from error
+
+
+@contextmanager
+def _bombs_are_errors() -> Iterator[None]:
+    """Pillow warns of pictures that it does not refuse yet; here both are refused alike."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of notes beside the pixels
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _oddity(file: Path, picture: Image.Image) -> str | None:
+    """What is unusual about a picture that can be used all the same."""
+    expected = FORMAT_OF.get(file.suffix.lower(), file.suffix[1:].upper())
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":  # cameras' JPEG
+        return "animated, its first frame taken"
+    if picture.mode == "CMYK":
+        return "CMYK, taken as RGB"
+    if picture.format is not None and picture.format not in (expected, "MPO"):
+        return f"is a {picture.format}, whatever its ending says"
+    return None
+
+
+def _told(files: Sequence[Path], oddities: Sequence[str | None]) -> tuple[str, ...]:
+    """One line for each oddity, with the first file of it."""
+    found: dict[str, list[Path]] = {}
+    for file, oddity in zip(files, oddities, strict=True):
+        if oddity is not None:
+            found.setdefault(oddity, []).append(file)
+    return tuple(
+        f"warning: {own[0].parent.name}/{own[0].name}: {oddity}"
+        + (f"; {len(own) - 1} more like it" if len(own) > 1 else "")
+        for oddity, own in found.items()
+    )
 
 
 def _resized(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -186,11 +248,20 @@ def _resized(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
             return picture
         grow = max(height / picture.height, width / picture.width)
         size = (max(width, round(picture.width * grow)), max(height, round(picture.height * grow)))
-        return picture.resize(size, RESAMPLING[preprocessing.interpolation])
+        return _brought_to(picture, size, preprocessing)
     if shorter == wanted:
         return picture
     longer = int(wanted * max(picture.size) / shorter)
     size = (wanted, longer) if picture.width <= picture.height else (longer, wanted)
+    return _brought_to(picture, size, preprocessing)
+
+
+def _brought_to(
+    picture: Image.Image, size: tuple[int, int], preprocessing: Preprocessing
+) -> Image.Image:
+    """Raises ValueError for a size that only a picture far too long has."""
+    if size[0] * size[1] > LARGEST_PICTURE:
+        raise ValueError(f"{picture.width}x{picture.height} would become {size[0]}x{size[1]}")
     return picture.resize(size, RESAMPLING[preprocessing.interpolation])
 
 

@@ -11,17 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
 from compressor.archives import is_archive, read_program
 from compressor.cards import Card, card_path, read_card
-from compressor.checkpoints import Checkpoint, check_file, check_finite, read_checkpoint
-from compressor.errors import ArchitectureError, LoadError, OptionError
+from compressor.checkpoints import (
+    Checkpoint,
+    check_file,
+    check_finite,
+    check_sizes,
+    read_checkpoint,
+)
+from compressor.documents import parse_as
+from compressor.errors import ArchitectureError, CompressorError, LoadError, OptionError
 from compressor.files import sha256 as sha256_of
 from compressor.fitting import Fit, factory_of, fill, fit
-from compressor.preprocessing import Size, check_size, choose
+from compressor.preprocessing import Size, check_size, choose, require_sound
 from compressor.recognition import SCALES_ITS_INPUT, find_architecture, recognise
 from compressor.types import Preprocessing, Source
 
@@ -104,7 +110,8 @@ def load(
     if checkpoint.module is not None and arch is None:
         return _take_module(file, sha256, checkpoint, wishes)
     card, card_notes = _card_of(file, sha256)
-    found, notes = _find(file, arch or _library_architecture(card), checkpoint)
+    named = arch if arch is not None else _library_architecture(card)
+    found, notes = _find(file, named, checkpoint)
     published = found.architecture.published(sha256, found.options)
     return _teacher(
         module=fill(found),
@@ -196,9 +203,10 @@ def fresh_start(teacher: Teacher, graph: Graph, seed: int) -> Graph:
 
 def _card_of(file: Path, sha256: str) -> tuple[Card | None, tuple[str, ...]]:
     """The card beside a weight file, and a line about it."""
-    card, name = read_card(file), card_path(file).name
+    card, path = read_card(file), card_path(file)
+    name = path.name
     if card is None:
-        return None, ()
+        return None, (f"{name} is no card of ours and is not used",) if path.exists() else ()
     if card.sha256 != sha256:
         return None, (f"{name} speaks of other weights and is not used",)
     origin = f"as in training ({name})"
@@ -330,22 +338,42 @@ def graph_of(program: ExportedProgram) -> Graph:
     return graph_from_program(program)
 
 
+def _graph_of_file(file: Path, program: ExportedProgram) -> Graph:
+    """Raises LoadError where the program is not one that torch.export would have written."""
+    try:
+        return graph_of(program)
+    except CompressorError:
+        raise
+    except Exception as error:  # an edited structure may break anywhere
+        lines = str(error).strip().splitlines() or [""]
+        raise LoadError(
+            f"{file}: its program does not hold together ({type(error).__name__}: "
+            f"{lines[0][:200]}); export it again with torch.export.save"
+        ) from error
+
+
 def _load_program(file: Path, wishes: Wishes) -> Teacher:
     program, extras = read_program(file)
+    check_sizes(file, program.state_dict)
     check_finite(file, program.state_dict)
-    graph = graph_of(program)
+    graph = _graph_of_file(file, program)
     inputs = wishes.example_inputs or graph.example_inputs
     size = (inputs[0].shape[2], inputs[0].shape[3]) if inputs[0].ndim == 4 else (1, 1)
     if wishes.image_size is not None and wishes.image_size != size:
         raise OptionError(
-            f"--image-size {wishes.image_size[0]}x{wishes.image_size[1]}: {file.name} was exported "
-            f"for {size[0]}x{size[1]}; leave it out"
+            f"{file.name} was exported for {size[0]}x{size[1]}, and --image-size or the data asks "
+            f"for {wishes.image_size[0]}x{wishes.image_size[1]}; leave --image-size out, or give "
+            "other data"
         )
     own = extras.get(EXTRA_PREPROCESSING)
     try:
-        published = msgspec.json.decode(own, type=Preprocessing) if own else None
-    except msgspec.MsgspecError as error:
-        raise LoadError(f"{file}: its {EXTRA_PREPROCESSING} is damaged; export it again") from error
+        published = parse_as(own.encode(), Preprocessing) if own else None
+        if published is not None:
+            require_sound(published)
+    except ValueError as error:
+        raise LoadError(
+            f"{file}: its {EXTRA_PREPROCESSING} is damaged ({error}); export it again"
+        ) from error
     return Teacher(
         module=None,
         graph=graph,

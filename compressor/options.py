@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from compressor import pacing
     from compressor.types import Budget
 
+LARGEST = 2**31 - 1  # of whole numbers: more than any of them can mean
+MOST_THREADS = 1024
+
 TeacherFile = Annotated[str, typer.Option("--teacher", help="weights, checkpoint or .pt2 program")]
 TeacherOrNone = Annotated[
     str | None,
@@ -51,7 +54,10 @@ Data = Annotated[
 TestFolder = Annotated[str | None, typer.Option("--test", help="a folder of test images")]
 Sparsity = Annotated[float, typer.Option(help="share that goes, between 0 and 1")]
 Of = Annotated[str, typer.Option(help="params, macs or channels")]
-MultipleOf = Annotated[int, typer.Option(help="wanted divisor of widths, relaxed where needed")]
+MultipleOf = Annotated[
+    int,
+    typer.Option(min=1, max=LARGEST, help="wanted divisor of widths, relaxed where needed"),
+]
 TargetName = Annotated[
     str | None,
     typer.Option(
@@ -66,7 +72,12 @@ ProbeMinutes = Annotated[
 ]
 KeepAtLeast = Annotated[float, typer.Option(help="share of every group that stays")]
 SmallestGroup = Annotated[
-    int, typer.Option(help="groups of fewer units stay whole (halves of a shuffle, multipliers)")
+    int,
+    typer.Option(
+        min=1,
+        max=LARGEST,
+        help="groups of fewer units stay whole (halves of a shuffle, multipliers)",
+    ),
 ]
 KeepWhole = Annotated[
     list[str] | None,
@@ -93,7 +104,7 @@ FeatureWeight = Annotated[
     typer.Option(help="of the distance on kept units in the training loss: 5; 0: logits"),
 ]
 SelfDistillation = Annotated[str | None, typer.Option(help="epsd: cs-kd, ps-kd or dlb")]
-Lookahead = Annotated[int | None, typer.Option(help="epsd: steps before scoring; 3")]
+Lookahead = Annotated[int | None, typer.Option(max=LARGEST, help="epsd: steps before scoring; 3")]
 Gradient = Annotated[str | None, typer.Option(help="epsd: first-order, or full through the steps")]
 Similarity = Annotated[
     str | None, typer.Option(help="sdp: cross-correlation, cosine or kl to the unpruned network")
@@ -103,7 +114,7 @@ Importance = Annotated[
     str | None, typer.Option(help="sdp: what goes first, by magnitude or by the objective")
 ]
 ScheduleName = Annotated[str | None, typer.Option("--schedule", help="sdp: cubic or linear")]
-PruningSteps = Annotated[int | None, typer.Option(help="sdp: 10, fewer in short runs")]
+PruningSteps = Annotated[int | None, typer.Option(max=LARGEST, help="sdp: 10, fewer in short runs")]
 UnitsForm = Annotated[
     str | None, typer.Option("--units", help="sdp: masked until the end, or removed at every step")
 ]
@@ -117,11 +128,18 @@ AllocationName = Annotated[
     str | None, typer.Option("--allocation", help="measured, global or uniform")
 ]
 RepairImages = Annotated[
-    int | None, typer.Option(help="training images that scoring and repair may see")
+    int | None,
+    typer.Option(max=LARGEST, help="training images that scoring and repair may see"),
 ]
-Seed = Annotated[int, typer.Option(help="of splits, order, augmentation and measurement")]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, max=LARGEST, help="of splits, order, augmentation and measurement"),
+]
 Minutes = Annotated[float | None, typer.Option(help="of training; 10 by default")]
-Epochs = Annotated[int | None, typer.Option(help="of training, in place of --minutes; 0: none")]
+Epochs = Annotated[
+    int | None,
+    typer.Option(min=0, max=LARGEST, help="of training, in place of --minutes; 0: none"),
+]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]
 BenchFiles = Annotated[
@@ -201,9 +219,13 @@ def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
 
 def whole_numbers(option: str, text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        found = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise OptionError(f"{option} {text}: give whole numbers between commas, as 1,8") from None
+    most = MOST_THREADS if option == "--threads" else LARGEST
+    if max(found) > most:
+        raise OptionError(f"{option} {text}: give at most {most}")
+    return found
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -227,6 +249,10 @@ def budget_of(
     if not 0.0 < sparsity < 1.0:
         raise OptionError(
             f"--sparsity {sparsity:g}: it is the share that goes; give a number between 0 and 1"
+        )
+    if not 0.0 <= keep_at_least <= 1.0:
+        raise OptionError(
+            f"--keep-at-least {keep_at_least:g}: it is a share of every group; give 0 to 1"
         )
     return Budget(
         sparsity=sparsity,
@@ -259,6 +285,18 @@ def length(
     return pacing.Deadline(60.0 * chosen)
 
 
+def require_seconds(option: str, seconds: float) -> None:
+    """Raises OptionError for what is no time, or has no end."""
+    if not 0 <= seconds < math.inf:
+        raise OptionError(f"{option} {seconds:g}: give a number of seconds, 0 or more")
+
+
+def require_minutes(option: str, minutes: float) -> None:
+    """Raises OptionError for what is no time, or has no end."""
+    if not 0 < minutes < math.inf:
+        raise OptionError(f"{option} {minutes:g}: give a number above 0")
+
+
 def sample_of(repair_images: int | None) -> int | None:
     if repair_images is not None and repair_images < 2:
         raise OptionError(f"--repair-images {repair_images}: give 2 or more")
@@ -270,8 +308,9 @@ def device_of(device: str | None) -> str:
 
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise OptionError(f"--device {device}: not one of cpu, cuda")
+    kind, colon, number = device.partition(":")
+    if device != "cpu" and (kind != "cuda" or bool(colon) != number.isdecimal()):
+        raise OptionError(f"--device {device}: not one of cpu, cuda, cuda:0 and so on")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SurroundingsError(f"--device {device}: torch sees no CUDA device here")
     return device
@@ -280,7 +319,7 @@ def device_of(device: str | None) -> str:
 def set_threads(threads: int) -> None:
     import torch
 
-    if threads < 0:
-        raise OptionError(f"--threads {threads}: give 0 or more")
+    if not 0 <= threads <= MOST_THREADS:
+        raise OptionError(f"--threads {threads}: give 0 or more, at most {MOST_THREADS}")
     if threads:
         torch.set_num_threads(threads)

@@ -41,6 +41,7 @@ from compressor.types import (
 from compressor.widths import Met, Order, Steps, largest_share, meet, share
 
 __all__ = [
+    "check_spans",
     "cost",
     "empty_plan",
     "keep_mask",
@@ -158,7 +159,7 @@ def keep_mask(analysis: Analysis, plan: Plan) -> KeepMask:
                 f"the plan's group {kept.group} with {kept.units} units stands where the network "
                 f"has group {group.id} ({group.name}) with {group.units}; make a plan anew"
             )
-        _check_spans(kept)
+        check_spans(kept)
         part = np.zeros(group.units, dtype=np.bool_)
         part[rows_of(kept.kept)] = True
         parts.append(part)
@@ -373,7 +374,8 @@ def _check_budget(budget: Budget) -> None:
         )
 
 
-def _check_spans(kept: KeptUnits) -> None:
+def check_spans(kept: KeptUnits) -> None:
+    """Raises ``PlanError`` for spans that are no choice of the group's units, ascending."""
     edges = [edge for span in kept.kept for edge in span]
     ascending = all(low < high for low, high in zip(edges[::2], edges[1::2], strict=True))
     apart = all(low <= high for low, high in zip(edges[1::2], edges[2::2], strict=False))

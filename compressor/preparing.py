@@ -12,7 +12,7 @@ import torch
 
 from compressor.analysis import analyze
 from compressor.data import ImageData, open_data
-from compressor.evaluation import output_size, placed
+from compressor.evaluation import output_size, placed, require_finite
 from compressor.graphs import Graph
 from compressor.inversion import synthesise
 from compressor.loading import Teacher, capture_teacher
@@ -43,7 +43,8 @@ def prepare(
 ) -> Prepared:
     """Capture, analyse, open the data; without any, synthesise pictures of a trained teacher's.
 
-    Raises CaptureError, DataError and OptionError as its stages do.
+    Raises CaptureError, DataError and OptionError as its stages do, LoadError for a trained
+    teacher whose answers are no numbers.
     """
     with watch.timed("capture"):
         listener.stage("capture")
@@ -67,6 +68,8 @@ def prepare(
     if data == "synthetic" and teacher.source.trained:
         opened = _synthesised(opened, graph, analysis, seed, device, listener, watch)
     seen = tuple(sample_of(opened, sample or usual_sample(opened), seed))
+    if teacher.source.trained:
+        require_finite(placed(graph, device), seen[0][0], teacher.source.name)
     return Prepared(graph=graph, analysis=analysis, data=opened, sample=seen)
 
 

@@ -17,6 +17,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 NOTHING_PUBLISHED = "ImageNet default (the architecture publishes none)"
 
+INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "hamming", "box")
+LARGEST_SIDE = 8192  # pixels of an input: two pictures of that size are 1.6 GB
+
 Size = tuple[int, int]
 
 
@@ -43,8 +46,10 @@ def choose(
             "the size of the network's input is unknown: the architecture publishes none; "
             "give --image-size"
         )
-    if min(size) < 1:
-        raise OptionError(f"--image-size {size[0]}x{size[1]}: must be positive")
+    if not all(1 <= side <= LARGEST_SIDE for side in size):
+        raise OptionError(
+            f"--image-size {size[0]}x{size[1]}: must be positive, and at most {LARGEST_SIDE}"
+        )
     base = _resized(published, size, data_size) if published else _imagenet(size)
     if len(base.mean) != channels:
         base = _spread_over(base, channels)
@@ -59,6 +64,22 @@ def choose(
     else:
         origin = f"{'std' if mean is None else 'mean'} given, else {base.origin}"
     return replace(base, mean=own_mean, std=own_std, origin=origin)
+
+
+def require_sound(preprocessing: Preprocessing) -> None:
+    """For numbers that come from a file.  Raises ValueError with what is wrong."""
+    crop, resize = preprocessing.crop, preprocessing.resize
+    mean, std = preprocessing.mean, preprocessing.std
+    if not all(1 <= side <= LARGEST_SIDE for side in crop):
+        raise ValueError(f"a crop of {crop[0]}x{crop[1]} pixels")
+    if resize is not None and not 1 <= resize <= LARGEST_SIDE:
+        raise ValueError(f"a resize to {resize} pixels")
+    if not mean or len(mean) != len(std):
+        raise ValueError(f"{len(mean)} means and {len(std)} deviations")
+    if not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
+        raise ValueError("a mean that is no number, or a deviation that is not positive")
+    if preprocessing.interpolation not in INTERPOLATIONS:
+        raise ValueError(f"the interpolation {preprocessing.interpolation[:40]!r}")
 
 
 def check_size(image_size: int | Size | None) -> Size | None:

@@ -274,7 +274,7 @@ def _plausible(tensors: Mapping[str, Tensor], known: Sequence[str]) -> list[str]
     }
     whole = sum(t.numel() for t in trained.values())
     without = sum(t.numel() for n, t in trained.items() if not AUXILIARY_NAMES.fullmatch(n))
-    heads = [t for n, t in trained.items() if t.ndim >= 2 and HEADS.fullmatch(n)]
+    heads = [t for n, t in trained.items() if t.ndim >= 2 and len(t) and HEADS.fullmatch(n)]
     distances: list[tuple[float, str]] = []
     for name in known:
         for entry in models.get_model_weights(name):

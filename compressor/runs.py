@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from compressor import documents
 from compressor.errors import FolderError
 from compressor.files import UNFINISHED, entries_of, write_bytes
 from compressor.locks import LOCK_FILE
@@ -80,11 +81,11 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     if restart:
         _empty(folder)
         return fresh
-    if journal["key"] != key:
+    if journal.key != key:
         changed = sorted(
             name
-            for name in inputs.keys() | journal["inputs"].keys()
-            if inputs.get(name) != journal["inputs"].get(name)
+            for name in inputs.keys() | journal.inputs.keys()
+            if inputs.get(name) != journal.inputs.get(name)
         )
         raise FolderError(
             f"{folder} holds a run with other inputs ({', '.join(changed)}); name another folder "
@@ -94,10 +95,17 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
         folder=folder,
         key=key,
         inputs=inputs,
-        done=journal["done"],
+        done=dict(journal.done),
         complete=(folder / MANIFEST).is_file()
         and (not inputs.get("signed") or (folder / SIGNATURE).is_file()),
     )
+
+
+class _Journal(msgspec.Struct, frozen=True, kw_only=True):
+    format: int
+    key: str
+    inputs: dict[str, Any]
+    done: dict[str, dict[str, Any]]
 
 
 def require_ours(folder: Path) -> None:
@@ -105,13 +113,16 @@ def require_ours(folder: Path) -> None:
     _journal_of(folder)
 
 
-def _journal_of(folder: Path) -> dict[str, Any] | None:
+def _journal_of(folder: Path) -> _Journal | None:
     """None for a folder that is absent, or empty but for what a killed run leaves.
 
     Raises FolderError for one that is not ours.
     """
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} is a file; name a folder with --out")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise FolderError(f"{folder} lies in the file {above.name}; name another folder with --out")
     found = [entry.name for entry in folder.iterdir()] if folder.exists() else []
     if all(name == LOCK_FILE or name.startswith(UNFINISHED) for name in found):
         return None
@@ -136,12 +147,12 @@ def _empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _read_journal(folder: Path) -> dict[str, Any]:
+def _read_journal(folder: Path) -> _Journal:
     try:
-        journal = json.loads((folder / JOURNAL).read_bytes())
-        if journal["format"] == FORMAT and isinstance(journal["key"], str):
-            return {name: journal[name] for name in ("key", "inputs", "done")}
-    except (OSError, ValueError, KeyError, TypeError):
+        journal = documents.read_as(folder / JOURNAL, _Journal)
+        if journal.format == FORMAT:
+            return journal
+    except (OSError, ValueError):
         pass
     raise FolderError(
         f"{folder} is not empty and not a run of ours; name another folder with --out"

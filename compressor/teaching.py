@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from compressor.cards import Accuracy, Card, card_path, encode_card, read_card
 from compressor.data import ImageData, Images, class_names, first_size, open_data, own_size
 from compressor.distillation import Distilled, distill, fitting_batch
-from compressor.errors import ArchitectureError, DataError, DefectError, FolderError, OptionError
+from compressor.errors import (
+    ArchitectureError,
+    DataError,
+    DefectError,
+    FolderError,
+    LoadError,
+    OptionError,
+)
 from compressor.evaluation import accuracy, evaluate, logits_of, output_size
 from compressor.files import check_writable, remove_unfinished_of, replacing, sha256
 from compressor.graphs import Graph
@@ -90,7 +97,11 @@ def train(
         data, test=test, preprocessing=fresh.preprocessing, outputs=len(classes), seed=seed
     )
     if not opened.train_with_labels:
-        raise DataError(f"{data}: every class needs at least 2 training images; add some")
+        why = next(iter(opened.notes), "there are no labels")
+        raise DataError(
+            f"{data}: {why.partition(',')[0]}; every class needs at least 2 training images: add "
+            "some"
+        )
     for note in (*graph.notes, *opened.notes, *_enlarged(data, opened), TRAINED_AS_EVALUATED):
         listener.note(note)
     with held(beside(out), "compressor train", listener.note):
@@ -136,7 +147,10 @@ def _check_out(out: Path, restart: bool) -> None:
     there = [path for path in (out, card_path(out)) if path.exists()]
     if not there:
         return
-    ours = read_card(out) is not None and not out.is_dir()
+    try:
+        ours = read_card(out) is not None and not out.is_dir()
+    except LoadError:
+        ours = False
     if not ours:
         raise FolderError(
             f"{there[0]} is there already and no teacher of ours; name another file with --out"

@@ -8,7 +8,6 @@ Knows nothing of plans and training.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,15 +18,17 @@ import msgspec
 import torch
 from torch import Tensor
 
+from benchmarks.report import read_report
 from compressor.errors import FolderError, OptionError
+from compressor.evaluation import output_size, require_finite
 from compressor.files import remove_unfinished_of, replacing
-from compressor.graphs import export_program
+from compressor.graphs import Graph, export_program
 from compressor.loading import Teacher, capture_teacher, load
 from compressor.locks import beside, held, require_idle
 from compressor.types import USUAL_FILES, Packaging
 from export.deployables import Deployable
 from export.descriptions import Description
-from export.golden import read_golden, write_golden
+from export.golden import GOLDEN_FILE, Golden, read_golden, write_golden
 from export.manifest import MANIFEST_FILE, check_manifest, installed_versions, read_manifest
 from export.precisions import FP32, PRECISIONS
 from export.preprocessing import (
@@ -79,6 +80,7 @@ def export_run(
         sparsity_of=budget["of"] if removed else "params",
     )
     graph = capture_teacher(load(run / PROGRAM))
+    _check_fit(run, graph, golden, labels)
     subject = Subject(name="student", graph=graph, description=description)
     carried = _carried(report) if opset is None else ()
     notes = _left_out(report, opset)
@@ -142,6 +144,7 @@ def export_network(
     subject = Subject(name="student", graph=graph, description=description)
     generator = torch.Generator().manual_seed(0)
     samples = torch.randn(GOLDEN_SAMPLES, *inputs[0].shape[1:], generator=generator)
+    require_finite(graph, samples, source.name)
     notes = (*network.notes, f"preprocessing: {network.preprocessing.origin}", RANDOM_INPUTS)
     with _delivering(out, (), packaging) as folder:
         write_weights(graph, folder / WEIGHTS)
@@ -157,6 +160,21 @@ def export_network(
         }
         finish(folder, source.name, told, packaging=packaging, command=command, seed=0)
     return notes
+
+
+def _check_fit(run: Path, graph: Graph, golden: Golden, labels: tuple[str, ...] | None) -> None:
+    """Raises FolderError where the run's files do not belong to its program."""
+    wanted = graph.example_inputs[0].shape[1:]
+    if golden.inputs.shape[1:] != wanted:
+        raise FolderError(
+            f"{run / GOLDEN_FILE}: its inputs are of shape {golden.inputs.shape[1:]}, {PROGRAM} "
+            f"takes {tuple(wanted)}; build anew"
+        )
+    classes = output_size(graph)
+    if labels is not None and classes is not None and len(labels) != classes:
+        raise FolderError(
+            f"{run / LABELS_FILE}: {len(labels)} names, {PROGRAM} has {classes} outputs; build anew"
+        )
 
 
 def _ship(
@@ -181,9 +199,13 @@ def _finished(run: Path) -> dict[str, Any]:
     if not (run / JOURNAL).is_file():
         raise FolderError(f"{run} is no run of build; give a run folder, or a file")
     try:
-        report: dict[str, Any] = json.loads((run / "report.json").read_bytes())
+        report = read_report(run)
+        if not isinstance(report["teacher"].get("architecture"), str):
+            raise ValueError("teacher: no architecture")
+        if not isinstance(report.get("seed"), int):
+            raise ValueError("no seed")
     except (OSError, ValueError) as error:
-        raise FolderError(f"{run}: its report.json cannot be read; build anew") from error
+        raise FolderError(f"{run / 'report.json'} cannot be used ({error}); build anew") from error
     return report
 
 

@@ -34,20 +34,27 @@ def open_openvino(path: Path) -> Run:
         # On some processors it would choose bf16 by itself.
         hint = {"INFERENCE_PRECISION_HINT": "f32"}
         compiled: Any = openvino.Core().compile_model(path, "CPU", hint)
-    except RuntimeError as error:
-        line = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path.name}: OpenVINO cannot run it: {line}") from error
-    batch = compiled.inputs[0].partial_shape[0]
+        batch = compiled.inputs[0].partial_shape[0]
+    except (RuntimeError, IndexError) as error:
+        raise _refusal(path, error) from error
 
     def run(inputs: tuple[Array, ...]) -> list[Array]:
         step = batch.get_length() if batch.is_static else len(inputs[0])
-        parts = [
-            [np.array(one) for one in compiled(list(part)).values()]
-            for part in portions(inputs, step)
-        ]
+        try:
+            parts = [
+                [np.array(one) for one in compiled(list(part)).values()]
+                for part in portions(inputs, step)
+            ]
+        except RuntimeError as error:
+            raise _refusal(path, error) from error
         return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
     return run
+
+
+def _refusal(path: Path, error: Exception) -> InputError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return InputError(f"{path.name}: OpenVINO cannot run it: {lines[-1]}")
 
 
 def _in_reference(path: Path) -> Run:

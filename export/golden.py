@@ -6,6 +6,7 @@ nothing of runtimes.
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 
 from compressor.errors import FolderError
 from compressor.files import replacing
+from compressor.unpacking import DAMAGED_ZIP, check_unpacked
 from export.prediction import TOLERANCE, Array
 
 GOLDEN_FILE = "golden.npz"
@@ -58,17 +60,30 @@ def write_golden(
 
 
 def read_golden(folder: Path) -> Golden:
-    """Raises FolderError where the file cannot be read."""
+    """Raises FolderError where the file cannot be read, or is not as ``write_golden`` writes it."""
     path = folder / GOLDEN_FILE
     try:
-        with np.load(path, allow_pickle=False) as held:
+        check_unpacked(path)
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
             answered = [name for name in held.files if name.startswith("output/")]
             files = [name.removeprefix("output/") for name in answered]
             usual = held["tolerance"]
-            return Golden(
+            found = Golden(
                 inputs=held["input"],
                 outputs={file: held[f"output/{file}"] for file in files},
                 tolerances={file: float(held.get(f"tolerance/{file}", usual)) for file in files},
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise FolderError(f"{path} cannot be read ({error}); build anew") from error
+        _check(found)
+    except (*DAMAGED_ZIP, AttributeError, TypeError, MemoryError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise FolderError(f"{path} cannot be read ({lines[0][:200]}); build anew") from error
+    return found
+
+
+def _check(found: Golden) -> None:
+    """Raises ValueError for what no network is fed with or answers."""
+    for name, one in (("input", found.inputs), *found.outputs.items()):
+        if one.dtype.kind not in "biuf" or not one.ndim:
+            raise ValueError(f"{name} is no array of numbers")
+    if not all(0 < one < math.inf for one in found.tolerances.values()):
+        raise ValueError("a tolerance is no number above 0")

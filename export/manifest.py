@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from compressor.documents import read
 from compressor.errors import FolderError
 from compressor.files import entries_of, sha256, write_bytes
 from compressor.locks import LOCK_FILE
@@ -88,17 +89,20 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise FolderError(f"{folder} has no {MANIFEST_FILE}; give the folder of a run")
     try:
-        content = json.loads(path.read_bytes())
-        if content["format"] != FORMAT:
+        content = read(path)
+        if isinstance(content["format"], int) and content["format"] != FORMAT:
             raise FolderError(
                 f"{path} has format {content['format']}, this version reads {FORMAT}; use the "
                 "version that wrote it"
             )
         return _manifest(content)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FolderError(f"{folder} has no {MANIFEST_FILE}; give the folder of a run") from None
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError,
     ) as error:  # fmt: skip
-        raise FolderError(f"{path} cannot be read as a manifest ({error}); build anew") from error
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise FolderError(f"{path} cannot be read as a manifest ({reason}); build anew") from error
 
 
 def check_manifest(folder: Path) -> tuple[str, ...]:

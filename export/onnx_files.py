@@ -58,11 +58,7 @@ def write_onnx(
     Raises OptionError for an opset that cannot be met, InputError where the exporter has no
     operator for the network, DefectError where the result is not fit to ship.
     """
-    highest = onnx_opset_version()
-    if opset is not None and not LOWEST_OPSET <= opset <= highest:
-        raise OptionError(
-            f"opset {opset} cannot be written; choose one from {LOWEST_OPSET} to {highest}"
-        )
+    check_opset(opset)
     model = _convert(program, path.name, opset)
     reached = model.opset_imports[""]
     if opset is not None and reached != opset:
@@ -71,6 +67,15 @@ def write_onnx(
             f"ask for {reached}"
         )
     return save_onnx(model, path, description, external_above=external_above)
+
+
+def check_opset(opset: int | None) -> None:
+    """Raises OptionError for an opset that cannot be written."""
+    highest = onnx_opset_version()
+    if opset is not None and not LOWEST_OPSET <= opset <= highest:
+        raise OptionError(
+            f"opset {opset} cannot be written; choose one from {LOWEST_OPSET} to {highest}"
+        )
 
 
 def save_onnx(

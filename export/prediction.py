@@ -50,18 +50,26 @@ def run_session(session: onnxruntime.InferenceSession, inputs: tuple[Array, ...]
     """Outputs for these samples; ``inputs`` in the order of the file's inputs.
 
     A file whose batch is fixed gets that many samples at a time.  Raises InputError where they do
-    not come out even.
+    not come out even, or are not what the file takes.
     """
     given = session.get_inputs()
     names = [one.name for one in given]
+    if len(given) != len(inputs):
+        raise InputError(f"the file takes {len(given)} inputs, not {len(inputs)}")
     step = given[0].shape[0] if given[0].shape else None
     if not isinstance(step, int) or step == len(inputs[0]):
-        outputs: list[Array] = session.run(None, dict(zip(names, inputs, strict=True)))
-        return outputs
-    parts = [
-        session.run(None, dict(zip(names, part, strict=True))) for part in portions(inputs, step)
-    ]
+        return _run(session, dict(zip(names, inputs, strict=True)))
+    parts = [_run(session, dict(zip(names, part, strict=True))) for part in portions(inputs, step)]
     return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+
+
+def _run(session: onnxruntime.InferenceSession, feed: Mapping[str, Array]) -> list[Array]:
+    try:
+        outputs: list[Array] = session.run(None, feed)
+    except Exception as error:  # the runtime's exceptions share no base class but this one
+        line = str(error).strip().splitlines()[0]
+        raise InputError(f"ONNX Runtime cannot run it on these inputs: {line}") from error
+    return outputs
 
 
 def portions(inputs: tuple[Array, ...], step: int) -> Iterator[tuple[Array, ...]]:

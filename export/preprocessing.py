@@ -10,8 +10,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
+
+from compressor.documents import read, read_as
 from compressor.errors import FolderError, OptionError
 from compressor.files import write_bytes
+from compressor.preprocessing import require_sound
 from compressor.types import Preprocessing
 
 PREPROCESSING_FILE = "preprocessor_config.json"
@@ -63,19 +67,30 @@ def read_preprocessing(folder: Path) -> tuple[Preprocessing, tuple[str, ...] | N
     """
     path, names = folder / PREPROCESSING_FILE, folder / LABELS_FILE
     try:
-        content = json.loads(path.read_bytes())
+        content = read(path)
         found = Preprocessing(
-            crop=(int(content["crop_size"]["height"]), int(content["crop_size"]["width"])),
+            crop=(content["crop_size"]["height"], content["crop_size"]["width"]),
             mean=tuple(float(value) for value in content["image_mean"]),
             std=tuple(float(value) for value in content["image_std"]),
-            resize=int(content["size"]["shortest_edge"]) if content["do_resize"] else None,
+            resize=content["size"]["shortest_edge"] if content["do_resize"] else None,
             interpolation={number: name for name, number in RESAMPLE.items()}[content["resample"]],
             origin=PREPROCESSING_FILE,
         )
-        labels = tuple(map(str, json.loads(names.read_bytes()))) if names.is_file() else None
+        require_sound(msgspec.convert(msgspec.to_builtins(found), Preprocessing))
+        if not isinstance(content["do_resize"], bool):
+            raise ValueError("do_resize is neither true nor false")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FolderError(f"{folder}: its {PREPROCESSING_FILE} cannot be read ({error})") from error
+        raise _unreadable(path, error) from error
+    try:
+        labels = read_as(names, tuple[str, ...]) if names.is_file() else None
+    except (OSError, ValueError) as error:
+        raise _unreadable(names, error) from error
     return found, labels
+
+
+def _unreadable(path: Path, error: Exception) -> FolderError:
+    reason = f"no {error}" if isinstance(error, KeyError) else error
+    return FolderError(f"{path} cannot be read ({reason}); build anew")
 
 
 def _encode(value: object) -> bytes:

@@ -200,24 +200,24 @@ def test_pictures_become_what_torchvision_makes_of_them(
         crop_size=28, resize_size=32, mean=SMALL.mean, std=SMALL.std,
         interpolation=InterpolationMode(interpolation),
     )  # fmt: skip
-    found = normalise(folders.decode([tmp_path / "x.png"], ours), ours)
+    found = normalise(folders.decode([tmp_path / "x.png"], ours).pixels, ours)
     torch.testing.assert_close(found[0], theirs(picture(1, size)))
 
 
 def test_picture_of_the_right_size_is_not_resampled(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "x.png")
-    found = folders.decode([tmp_path / "x.png"], SMALL)
+    found = folders.decode([tmp_path / "x.png"], SMALL).pixels
     assert np.array_equal(found[0].permute(1, 2, 0).numpy(), np.asarray(picture(1)))
 
 
 def test_small_picture_is_enlarged_to_the_crop(tmp_path: Path) -> None:
     picture(1, (4, 5)).save(tmp_path / "x.png")
-    assert folders.decode([tmp_path / "x.png"], SMALL).shape == (1, 3, 8, 8)
+    assert folders.decode([tmp_path / "x.png"], SMALL).pixels.shape == (1, 3, 8, 8)
 
 
 def test_grey_network_gets_grey_pictures(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "x.png")
-    assert folders.decode([tmp_path / "x.png"], GREY).shape == (1, 1, 8, 8)
+    assert folders.decode([tmp_path / "x.png"], GREY).pixels.shape == (1, 1, 8, 8)
 
 
 def test_deep_colour_is_refused(tmp_path: Path) -> None:

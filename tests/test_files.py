@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.errors import SurroundingsError
+from compressor.errors import FolderError, SurroundingsError
 from compressor.files import (
     UNFINISHED,
     check_writable,
@@ -51,10 +51,23 @@ def test_files_beside_it_move_too(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["x.onnx", "x.onnx.data"]
 
 
-def test_a_disk_that_refuses_is_the_surroundings_fault(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
+def test_a_disk_that_refuses_is_the_surroundings_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     with pytest.raises(SurroundingsError, match=r"cannot write .*choose another --out"):
+        write_bytes(tmp_path / "x", b"1")
+
+
+def test_a_place_that_is_none_is_the_users_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FolderError, match=r"cannot write .*not a folder; choose another --out"):
         write_bytes(tmp_path / "file" / "x", b"1")
+    with pytest.raises(FolderError, match="is a folder; name a file in it"):
+        write_bytes(tmp_path, b"1")
 
 
 def test_hash_is_of_the_bytes(tmp_path: Path) -> None:
@@ -66,8 +79,10 @@ def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path) -> No
     check_writable(tmp_path / "new" / "x.pt")
     assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(SurroundingsError, match="choose another --out"):
+    with pytest.raises(FolderError, match="choose another --out"):
         check_writable(tmp_path / "file" / "x.pt")
+    with pytest.raises(FolderError, match="is a folder"):
+        check_writable(tmp_path / "new")
 
 
 # -- disks that refuse -----------------------------------------------------------------------------
@@ -245,6 +260,8 @@ def test_a_library_that_fails_for_want_of_temporary_space_is_told_as_that(
 def test_errors_of_another_kind_pass_through() -> None:
     with pytest.raises(ValueError, match="another"), scratch_folder():
         raise ValueError("another")
+
+
 def test_files_are_listed_and_what_is_neither_file_nor_folder_apart(tmp_path: Path) -> None:
     (tmp_path / "run" / "inner").mkdir(parents=True)
     (tmp_path / "run" / "inner" / "a").write_bytes(b"")

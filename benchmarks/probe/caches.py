@@ -89,7 +89,7 @@ def read_measured(environment: Mapping[str, Any], folder: Path) -> Measured:
     """What is known of the environment; nothing where there is no file, or one of another form."""
     try:
         held = msgspec.json.decode(cache_file(environment, folder).read_bytes(), type=_File)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
         return Measured()
     same = held.format == FORMAT and held.environment == environment
     return held.measured if same else Measured()

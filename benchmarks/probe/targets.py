@@ -19,6 +19,9 @@ PRECISIONS: dict[str, dict[str, str]] = {
 }
 
 
+MOST_THREADS, MOST_BATCH = 1024, 65_536
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where a student is to be fast.  Made by ``target_of``, which checks it."""
@@ -58,8 +61,11 @@ def target_of(
         raise OptionError(
             f"{runtime} is not measured in {precision}; take {' or '.join(PRECISIONS[runtime])}"
         )
-    if threads < 1 or batch < 1:
-        raise OptionError(f"{threads} threads and batch {batch}: both must be 1 or more")
+    if not (1 <= threads <= MOST_THREADS and 1 <= batch <= MOST_BATCH):
+        raise OptionError(
+            f"{threads} threads and batch {batch}: both must be 1 or more, at most {MOST_THREADS} "
+            f"and {MOST_BATCH}"
+        )
     return Target(runtime=runtime, precision=precision, threads=threads, batch=batch)
 
 

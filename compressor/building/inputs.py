@@ -65,17 +65,19 @@ def inputs_of(
 def data_identity(spec: str) -> Any:
     """The name of built-in data, or a folder's files by relative path and size."""
     import hashlib
+    import os
 
     folder = Path(spec)
     if spec in ("digits", "synthetic"):
         return spec
     if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "no such folder"
         raise DataError(
-            f"{spec}: no such folder; give --data a folder of images, digits or synthetic"
+            f"{spec}: {what}; give a folder of images, or digits or synthetic as --data"
         )
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             line = f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n"
-            digest.update(line.encode(errors="surrogateescape"))  # names need not be UTF-8
+            digest.update(os.fsencode(line))  # names of files may be no text
     return {"name": folder.name, "files": digest.hexdigest()}

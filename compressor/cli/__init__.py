@@ -13,6 +13,7 @@ nothing of how any stage works.
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,9 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 
+# What is wrong with a path that was typed; the rest is the disk's.
+NO_SUCH_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+LONGEST_LINE = 900
 STOPPED = "stopped; for a build, the same command continues after the last finished stage"
 
 
@@ -66,7 +70,10 @@ def _exit_statuses() -> Iterator[None]:
             _end(str(out_of_memory(_command())), 3)
         if not isinstance(error, OSError):
             raise
-        _end(f"{error.filename or ''} {error.strerror or error}".strip(), 3)
+        told = f"{error.filename or ''} {error.strerror or error}".strip()
+        if error.errno in NO_SUCH_PATH:
+            _end(f"{told}; check the path", 2)
+        _end(told, 3)
 
 
 def _command() -> str:
@@ -74,8 +81,16 @@ def _command() -> str:
 
 
 def _end(message: str, status: int) -> None:
-    typer.echo(f"error: {visible(' '.join(message.split()))}", err=True)
+    typer.echo(f"error: {_one_line(message)}", err=True)
     sys.exit(status)
+
+
+def _one_line(message: str) -> str:
+    """What files say of themselves may hold line breaks and escape sequences, and be long."""
+    line = " ".join(message.split())
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 3 :]}"
+    return visible(line)
 
 
 def _require_text(arguments: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from compressor.cli.opening import load_given
 from compressor.cli.showing import json_text, say
 from compressor.errors import OptionError
 from compressor.options import (
+    LARGEST,
     Arch,
     AsJson,
     Device,
@@ -95,7 +96,7 @@ def train(
     mean: Mean = None,
     std: Std = None,
     image_size: ImageSize = None,
-    batch_size: Annotated[int | None, typer.Option(help="images of one step")] = None,
+    batch_size: Annotated[int | None, typer.Option(max=LARGEST, help="images of one step")] = None,
     seed: Seed = 0,
     device: Device = None,
     threads: Threads = 0,

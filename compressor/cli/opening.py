@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from compressor.errors import LoadError, OptionError
 from compressor.options import numbers
 
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".pt2")
+
 if TYPE_CHECKING:
     from compressor.loading import Teacher
     from compressor.watching import Stopwatch
@@ -63,8 +65,7 @@ def load_given(
     fold: bool,
 ) -> Teacher:
     """A trained teacher, its weights folded where that is asked for."""
-    if not Path(teacher).is_file():  # told before torch is imported
-        raise LoadError(f"{teacher}: no such file; give --teacher a weight file")
+    _require_file(Path(teacher))  # told before torch is imported
     from compressor.data import first_size, own_size
     from compressor.loading import fold_teacher, load
 
@@ -83,3 +84,13 @@ def load_given(
         return loaded
     with watch.timed("fold"):
         return fold_teacher(loaded)
+
+
+def _require_file(path: Path) -> None:
+    """Raises LoadError, which names the weights in a folder as hubs have them."""
+    if path.is_dir():
+        held = sorted(one for one in path.iterdir() if one.suffix in WEIGHTS and one.is_file())
+        what = f"it, as {held[0]}" if held else "it, or another"
+        raise LoadError(f"{path}: is a folder; give the weight file in {what}")
+    if not path.is_file():
+        raise LoadError(f"{path}: no such file; give --teacher a weight file")

@@ -67,6 +67,8 @@ from compressor.options import (
     budget_of,
     device_of,
     length,
+    require_minutes,
+    require_seconds,
     sample_of,
     set_threads,
 )
@@ -137,6 +139,7 @@ def build(
     from compressor.recipes.wishes import Wishes, find_recipe
     from compressor.types import Packaging
     from compressor.watching import Stopwatch
+    from export.onnx_files import check_opset
     from export.precisions import wanted_of
 
     precisions = wanted_of(precision, calibration, max_drop)
@@ -165,6 +168,8 @@ def build(
             else f"--recipe {recipe} starts from fresh weights: give --arch and leave --teacher out"
         )
     _check_target(target, probe_minutes)
+    require_seconds("--bench-seconds", bench_seconds)
+    check_opset(opset)
     lasting = length(minutes, epochs, chosen.full_schedule if full_schedule else None)
     sample = sample_of(repair_images)
     place = device_of(device)
@@ -254,6 +259,8 @@ def plan(
         loaded, data, None, sample=None, seed=seed, device="cpu", listener=Silent(), watch=watch
     )
     speaker = Silent() if as_json else Console()
+    for note in ready.data.notes:
+        speaker.note(note)
     aim = for_target(target, budget, ready, threads, probe_minutes, "cpu", speaker, watch)
     made = first_plan(
         chosen.phases[0], ready.graph, ready.analysis, aim.budget, ready.sample, aim.expectation
@@ -275,5 +282,4 @@ def _check_target(target: str | None, minutes: float) -> None:
 
     if target is not None:
         require_available(parse_target(target, threads=1))
-    if not minutes > 0:
-        raise OptionError(f"--probe-minutes {minutes:g}: give a number above 0")
+    require_minutes("--probe-minutes", minutes)

@@ -10,7 +10,6 @@ import typer
 
 from compressor.cli.opening import load_given
 from compressor.cli.showing import json_text
-from compressor.errors import OptionError
 from compressor.options import (
     Against,
     Arch,
@@ -32,6 +31,7 @@ from compressor.options import (
     ThreadCounts,
     TrustPickle,
     Within,
+    require_minutes,
     whole_numbers,
     words,
 )
@@ -61,9 +61,10 @@ def bench(
     from compressor.files import check_writable, write_bytes
 
     paths = [Path(name) for name in files]
-    for target in (json, samples):
-        if target is not None:
-            check_writable(Path(target))
+    if json is not None:
+        check_writable(Path(json))
+    if samples is not None:
+        check_writable(Path(samples) / "one.json")
     before = None if against is None else benches.read_earlier(Path(against))
     named = benches.runtimes_for(paths) if runtimes is None else words(runtimes)
     counts = (whole_numbers("--batch", batch), whole_numbers("--threads", threads))
@@ -111,8 +112,7 @@ def probe(
     from compressor.watching import Silent, Stopwatch
 
     target = target_of(runtime, precision, threads=threads, batch=batch)
-    if not minutes > 0:
-        raise OptionError(f"--minutes {minutes:g}: give a number above 0")
+    require_minutes("--minutes", minutes)
     loaded = load_given(
         teacher, arch, "synthetic", None, None, image_size, trust_pickle, Stopwatch(), fold
     )

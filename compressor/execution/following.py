@@ -83,8 +83,8 @@ def require_possible(phases: Sequence[Phase], site: Site, length: Length) -> Non
             )
         if isinstance(phase, SelfDistill) and not is_labelled(site.data):
             raise DataError(
-                f"{site.data.name}: self-distillation learns from labels; give class folders, or "
-                "a recipe with a teacher"
+                f"{site.data.name}: self-distillation learns from labels; give class folders of "
+                "at least 2 training images each, or a recipe with a teacher"
             )
 
 

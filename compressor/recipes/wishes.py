@@ -6,6 +6,7 @@ carried out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
@@ -69,7 +70,7 @@ def find_recipe(
 
 def _structured_ptd(sparsity: float, wishes: Wishes) -> Recipe:
     weight = FEATURE_WEIGHT if wishes.feature_weight is None else wishes.feature_weight
-    if not weight >= 0:
+    if not 0 <= weight < math.inf:
         raise OptionError(f"--feature-weight {weight:g}: give 0 or more")
     return prune_then_distill(
         find_ways(wishes.criterion or AUTO, wishes.allocation),

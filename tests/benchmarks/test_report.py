@@ -106,7 +106,7 @@ def test_page_loads_nothing_and_runs_nothing(run: RunData) -> None:
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [({"format": 2}, "not of format 1"), ({"proof": ...}, "has no proof")],
+    [({"format": 2}, "not of format 1"), ({"proof": ...}, "no proof"), ({"stages": 3}, "stages")],
 )
 def test_another_format_is_refused(
     run: RunData, change: dict[str, Any], told: str, tmp_path: Path
@@ -122,7 +122,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     for content in (None, "not JSON", "[]"):
         if content is not None:
             (tmp_path / "report.json").write_text(content)
-        with pytest.raises(FolderError, match=r"no finished run|not of format"):
+        with pytest.raises(FolderError, match=r"no finished run|cannot be used"):
             open_run(tmp_path)
 
 

@@ -8,6 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from benchmarks import schema
@@ -122,6 +124,30 @@ def test_wrong_values_are_found(path: tuple[Any, ...], value: Any) -> None:
         place = place[part]
     place[path[-1]] = value
     assert len(mistakes(report)) == 1
+    assert len(list(schema.mistakes(report))) == 1
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_what_is_found_is_what_the_library_finds(data: st.DataObject) -> None:
+    """A value anywhere in a report is another: both find a mistake, or neither."""
+    report = full_report()
+    place: Any = report
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = data.draw(st.sampled_from(keys))
+        inside = place[key]
+        if not isinstance(inside, dict | list) or not inside or data.draw(st.booleans()):
+            break
+        place = inside
+    if data.draw(st.booleans()) and isinstance(place, dict):
+        del place[key]
+    else:
+        place[key] = data.draw(
+            st.sampled_from([None, True, -1, 0, 0.5, 2.0, 1e9, "VALID", [], {}, [1.0, 2.0], [None]])
+        )
+    library = Draft202012Validator(schema.report_schema())
+    assert bool(list(schema.mistakes(report))) == (not library.is_valid(report))
 
 
 @pytest.mark.parametrize("key", ["teacher", "proof", "deployables", "seconds"])

@@ -62,7 +62,7 @@ def test_its_code_answers_as_the_project_itself_does(
     Image.fromarray(pixels).save(product / "picture.png")
     classify, check = blocks(card_of(product, report, pictures))
     assert len([line for line in classify.splitlines() if line]) == 10
-    images = Images(pixels=decode([product / "picture.png"], pictures), labels=None)
+    images = Images(pixels=decode([product / "picture.png"], pictures).pixels, labels=None)
     ((inputs, _),) = batches(images, pictures, 1)
     logits = predict(product / "onnx" / "student.onnx", inputs.numpy())
     said = run(f"{classify}\nprint(logits.tolist())", product).splitlines()

@@ -51,7 +51,7 @@ def open_images(
 
     def images(rows: Tensor) -> Images:
         files = [listing.files[row] for row in rows.tolist()]
-        return Images(pixels=decode(files, preprocessing), labels=labels[rows])
+        return Images(pixels=decode(files, preprocessing).pixels, labels=labels[rows])
 
     return ImageData(
         name=folder.name,
