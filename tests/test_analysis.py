@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -19,6 +19,7 @@ from compressor.removal import remove
 from compressor.scoring import score
 from compressor.types import Axis, Group, Member
 from tests import zoo
+from tests.examples import times
 from tests.zoo import HALF, NAMES
 
 
@@ -114,7 +115,7 @@ def test_frozen_dimensions_tell_operator_and_reason_dearest_first(name: str) -> 
     assert not any(entry.source.startswith("/") for entry in frozen)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@times(2.0)
 @given(column=st.lists(st.integers(0, 9), min_size=1, max_size=12))
 def test_runs_are_the_column_they_came_from(column: list[int]) -> None:
     runs = _runs(np.array(column, dtype=np.int64))

@@ -8,11 +8,12 @@ from math import prod
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from compressor.labels import FIXED, RESERVED, Labels, Matrix, Units
+from tests.examples import times
 
 REASON = 7
 Kept = NDArray[np.bool_]
@@ -136,7 +137,7 @@ def _state(draw: st.DrawFn, scene: Scene) -> None:
         scene.units.freeze(labels[rows], REASON)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@times(1.5)
 @given(scene=scenes(), seed=st.integers(0, 1000))
 def test_whatever_was_united_stays_equal_and_reshapes_keep_every_element(
     scene: Scene, seed: int

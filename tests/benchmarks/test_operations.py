@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.operations import Operation, read_operations
 from compressor.errors import LoadError
+from tests.examples import times
 
 
 def save(
@@ -42,7 +43,7 @@ def torch_macs(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
     return counter.get_total_flops() // 2
 
 
-@settings(max_examples=30, deadline=None)
+@times(0.3)
 @given(
     groups=st.integers(1, 3),
     inside=st.integers(1, 3),
