@@ -150,7 +150,7 @@ def test_names_that_are_no_text_are_refused_in_one_line(run: Run, tmp_path: Path
 def test_pictures_may_have_names_that_are_no_text(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / f"{NO_TEXT}.png")
     listing = list_images(tmp_path)
-    assert decode(listing.files, PICTURES)[0, :, 0, 0].tolist() == [1, 2, 3]
+    assert decode(listing.files, PICTURES).pixels[0, :, 0, 0].tolist() == [1, 2, 3]
     assert len(data_identity(str(tmp_path))["files"]) == 64
 
 
