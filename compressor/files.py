@@ -15,6 +15,8 @@ from pathlib import Path
 
 from compressor.errors import SurroundingsError
 
+WRITING = ".writing-"  # a private folder begins so; one that is found was left by a killed process
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -25,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+        folder = Path(tempfile.mkdtemp(prefix=WRITING, dir=path.parent))
     except OSError as error:
         raise _refusal(path, error) from error
     try:
@@ -55,6 +57,12 @@ def check_writable(path: Path) -> None:
         raise SurroundingsError(
             f"cannot write {path}: no permission in its folder; choose another --out"
         )
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed have left half-written below ``folder``."""
+    for left in [path for path in folder.rglob(f"{WRITING}*") if path.is_dir()]:
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

@@ -1,8 +1,10 @@
 """The run folder: whose it is, what is done in it, and writing into it without half-written files.
 
 Comes in: a folder and what the run depends on.  Goes out: a ``Run`` to write into, or a refusal.
-``journal.json`` names the inputs (hashed to a key) and the stages whose results are on disk, so
-that the same command again continues after the last of them.  Knows nothing of what the stages do.
+``journal.json`` names the inputs (hashed to a key) and the stages whose results are on disk, each
+with the hash of what it depends on and of its files, so that the same command again continues after
+the last of them.  ``unfinished/`` holds what only an unfinished run needs.  Knows nothing of what
+the stages do.
 """
 
 from __future__ import annotations
@@ -10,25 +12,27 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from compressor.errors import FolderError, SurroundingsError
-from compressor.files import write_bytes
+from compressor.errors import FolderError, InputError, SurroundingsError
+from compressor.files import WRITING, sha256, sweep, write_bytes
 
-FORMAT = 1
+FORMAT = 2  # 2: keys and files of stages; what a run of format 1 has not finished is done anew
 JOURNAL = "journal.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"  # the last file, where a key was given
+UNFINISHED = "unfinished"
 
 
 @dataclass(slots=True)
 class Run:
-    """One run's folder.  ``done``: results of finished stages by name."""
+    """One run's folder.  ``done``: entries of finished stages by name (``finish``)."""
 
     folder: Path
     key: str
@@ -36,18 +40,73 @@ class Run:
     done: dict[str, Any] = field(default_factory=dict)
     complete: bool = False
 
+    @property
+    def unfinished(self) -> Path:
+        """The folder of what the run goes on from, which a complete run has not."""
+        return self.folder / UNFINISHED
+
     def begin(self) -> None:
-        """Create the folder and its journal; from here on it is ours."""
+        """Create the folder and its journal; from here on it is ours.  In one that is continued,
+        remove what was left half-written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SurroundingsError(f"{self.folder} cannot be created: {error.strerror}") from error
+        sweep(self.folder)
         self._write_journal()
 
-    def finish(self, stage: str, result: Mapping[str, Any]) -> None:
-        """Note that a stage's files are on disk."""
-        self.done[stage] = dict(result)
+    def finish(
+        self,
+        stage: str,
+        result: Mapping[str, Any],
+        *,
+        depends_on: Any = None,
+        files: Sequence[str] = (),
+    ) -> None:
+        """Note that a stage is over, of what it was made and which ``files`` it left on disk."""
+        kept = {name: sha256(self.folder / name) for name in files}
+        self.done[stage] = {"key": _key(depends_on), "result": dict(result), "files": kept}
         self._write_journal()
+
+    def finished(self, stage: str, depends_on: Any = None) -> Mapping[str, Any] | None:
+        """The result of a stage; None where it was not finished, depended on something else, or
+        left files that are no longer there as they were."""
+        entry = self.done.get(stage)
+        if entry is None or entry["key"] != _key(depends_on):
+            return None
+        for name, digest in entry["files"].items():
+            path = self.folder / name
+            if not path.is_file() or sha256(path) != digest:
+                return None
+        found: Mapping[str, Any] = entry["result"]
+        return found
+
+    def mark(self, stage: str) -> str:
+        """What a later stage depends on that uses this one's files."""
+        entry = self.done[stage]
+        return _key([entry["key"], entry["files"]])
+
+    def seen(self) -> str:
+        """A hash of how far the run is, in the eyes of this process."""
+        files = sorted(path for path in self.unfinished.rglob("*.safetensors") if path.is_file())
+        return _key([self.done, [(str(p), p.stat().st_size) for p in files]])
+
+    def forget_unfinished(self) -> None:
+        """From now on the folder goes on from its report alone."""
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+
+    @contextmanager
+    def withdrawing(self) -> Iterator[None]:
+        """Where the input is refused before a phase is over, the folder is as it was before."""
+        existed = self.folder.exists()
+        try:
+            yield
+        except InputError:
+            if "phases" not in self.done and self.folder.exists():
+                _remove(self.folder)
+                if existed:
+                    self.folder.mkdir()
+            raise
 
     def write(self, name: str, value: Any) -> Path:
         """Write a value as indented JSON under its final name, whole or not at all."""
@@ -69,16 +128,19 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     """
     text = json.dumps(inputs, sort_keys=True)
     inputs = json.loads(text)  # as the journal gives them back
-    key = hashlib.sha256(text.encode()).hexdigest()
+    key = _key(inputs)
     fresh = Run(folder=folder, key=key, inputs=inputs)
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} is a file; name a folder with --out")
-    if not folder.exists() or not any(folder.iterdir()):
+    held = [path.name for path in folder.iterdir()] if folder.exists() else []
+    if all(name.startswith(WRITING) for name in held):
         return fresh
     journal = _read_journal(folder)
     if restart:
-        shutil.rmtree(folder)
+        _remove(folder)
         return fresh
+    if held == [JOURNAL] and not journal["done"]:
+        return fresh  # it was stopped before anything was done
     if journal["key"] != key:
         changed = sorted(
             name
@@ -102,10 +164,25 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
 def _read_journal(folder: Path) -> dict[str, Any]:
     try:
         journal = json.loads((folder / JOURNAL).read_bytes())
-        if journal["format"] == FORMAT and isinstance(journal["key"], str):
-            return {name: journal[name] for name in ("key", "inputs", "done")}
+        if journal["format"] in (1, FORMAT) and isinstance(journal["key"], str):
+            done = journal["done"] if journal["format"] == FORMAT else {}
+            return {"key": journal["key"], "inputs": journal["inputs"], "done": done}
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise FolderError(
         f"{folder} is not empty and not a run of ours; name another folder with --out"
     )
+
+
+def _remove(folder: Path) -> None:
+    """The journal last: what is left of a folder whose removal was stopped is still ours."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != JOURNAL:
+            path.unlink()
+    shutil.rmtree(folder)
+
+
+def _key(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

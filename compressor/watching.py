@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from compressor.distillation import Progress
+    from compressor.loop import Progress
 
 
 class Listener(Protocol):

@@ -1,6 +1,7 @@
 """The pipeline: a teacher, data and a budget become a run folder.
 
     inputs       what a run depends on
+    stages       stages that are done once, by the journal
     targets      the widths that a target likes, as part of the budget
     deployables  a finished student becomes the files that ship
     speeds       teacher and student timed in pairs, and why the gain is what it is

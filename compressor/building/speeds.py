@@ -6,12 +6,14 @@ how the student was made.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
+from compressor.building.stages import Made, files_in, once
 from compressor.errors import FolderError
 from compressor.execution import Site, Standing
 from compressor.runs import Run
@@ -39,7 +41,27 @@ def measure_speeds(
     full_benchmark: bool,
     slo_ms: float | None,
 ) -> dict[str, Any]:
-    from benchmarks import deep
+    """The comparison and what explains it: two stages, both journaled."""
+    if standing.plan is None or seconds == 0:  # zeros cost as much as other numbers
+        return {"benchmarks": [], "benchmarks_skipped": []}
+    site.listener.stage("benchmark")
+    asked = [run.mark("export"), seconds, threads]
+
+    def compared() -> Made:
+        return _compare(run, site, precisions, seconds, threads or torch.get_num_threads())
+
+    def explained() -> Made:
+        return _explain(
+            run, site, seconds, threads or torch.get_num_threads(), full_benchmark, slo_ms
+        )
+
+    return {
+        **once(run, site.watch, "benchmark", asked, compared),
+        **once(run, site.watch, "explanation", [*asked, full_benchmark, slo_ms], explained),
+    }
+
+
+def _compare(run: Run, site: Site, precisions: Precisions, seconds: float, threads: int) -> Made:
     from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
     from benchmarks.dispatch import Effort
     from benchmarks.workloads import usual_workloads
@@ -47,10 +69,6 @@ def measure_speeds(
     from export.precisions import FP32, precisions_of
     from export.programs import write_program
 
-    if standing.plan is None or seconds == 0:  # zeros cost as much as other numbers
-        return {"benchmarks": [], "benchmarks_skipped": []}
-    site.listener.stage("benchmark")
-    onnx = run.folder / "onnx"
     further = [one for one in precisions_of(precisions.names) if one != FP32]
 
     def model(network: str, program: Path) -> Model:
@@ -63,17 +81,36 @@ def measure_speeds(
         found = compare(
             model("teacher", teacher),
             model("student", run.folder / "student.pt2"),
-            workloads=usual_workloads(
-                threads or torch.get_num_threads(), stored=tuple(one.name for one in further)
-            ),
+            workloads=usual_workloads(threads, stored=tuple(one.name for one in further)),
             effort=Effort(seconds=seconds, seed=site.seed),
         )
-        deeper = deep.measure(
+    shutil.rmtree(run.folder / "benchmarks", ignore_errors=True)  # of a comparison before
+    write_samples(found, run.folder / "benchmarks")
+    value = {
+        "benchmarks": [row(one) for one in found.measured],
+        "benchmarks_skipped": [skipped_row(one) for one in found.skipped],
+    }
+    return Made(value=value, files=files_in(run, "benchmarks/*"))
+
+
+def _explain(
+    run: Run,
+    site: Site,
+    seconds: float,
+    threads: int,
+    full_benchmark: bool,
+    slo_ms: float | None,
+) -> Made:
+    from benchmarks import deep
+
+    onnx = run.folder / "onnx"
+    with site.watch.timed("benchmark"):
+        found = deep.measure(
             onnx / "teacher.onnx",
             onnx / "student.onnx",
             tuple(site.graph.example_inputs[0].shape[1:]),
             deep.Settings(
-                threads=threads or torch.get_num_threads(),
+                threads=threads,
                 full=full_benchmark,
                 slo_ms=slo_ms,
                 processes=3 if seconds >= 1 else 1,
@@ -83,9 +120,4 @@ def measure_speeds(
             ),
             progress=lambda stage: site.listener.note(f"measuring {stage}"),
         )
-    write_samples(found, run.folder / "benchmarks")
-    return {
-        "benchmarks": [row(one) for one in found.measured],
-        "benchmarks_skipped": [skipped_row(one) for one in found.skipped],
-        **deeper,
-    }
+    return Made(value=found)

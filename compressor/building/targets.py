@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import torch
 
 from compressor.preparing import Prepared
-from compressor.processes import told_by_first
+from compressor.processes import is_first, told_by_first
+from compressor.reporting import plain
+from compressor.runs import Run
 from compressor.types import Budget
 from compressor.watching import Listener, Stopwatch
 
@@ -24,6 +27,27 @@ class Aim:
 
     budget: Budget
     facts: Mapping[str, Any] | None
+
+
+def aim_of(
+    run: Run,
+    target: str | None,
+    budget: Budget,
+    prepared: Prepared,
+    threads: int,
+    minutes: float,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> Aim:
+    """As ``for_target``, once in a run: measured anew, widths may come out otherwise."""
+    known = run.finished("target")
+    if known is not None:
+        return Aim(budget=msgspec.convert(known["budget"], Budget), facts=known["facts"])
+    aim = for_target(target, budget, prepared, threads, minutes, device, listener, watch)
+    if target is not None and is_first():
+        run.finish("target", {"budget": plain(aim.budget), "facts": plain(aim.facts)})
+    return aim
 
 
 def for_target(
