@@ -299,7 +299,7 @@ def test_an_interrupted_build_continues_after_training(
         status, _, err = run(*arguments)
     assert status == 130
     assert "the same command continues" in err
-    (kept,) = (work / "interrupted").glob("standing-*.safetensors")
+    (kept,) = (work / "interrupted/unfinished").glob("standing-*.safetensors")
     trained = load_file(kept)
     with monkeypatch.context() as patched:
         patched.setattr(following, "carry_out", stop)  # it must not be needed again

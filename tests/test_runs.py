@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.errors import FolderError
+from compressor.errors import BudgetError, FolderError
 from compressor.runs import open_run
 
 INPUTS = {"teacher": "abc", "seed": 0}
@@ -27,8 +27,67 @@ def test_same_inputs_continue_after_finished_stages(tmp_path: Path) -> None:
     run.begin()
     run.finish("trained", {"top1": 0.5})
     again = open_run(tmp_path / "run", INPUTS)
-    assert again.done == {"trained": {"top1": 0.5}}
+    assert again.finished("trained") == {"top1": 0.5}
+    assert again.finished("exported") is None
     assert not again.complete
+
+
+def test_a_stage_is_done_while_what_it_depends_on_and_its_files_stay(tmp_path: Path) -> None:
+    run = open_run(tmp_path, INPUTS)
+    run.begin()
+    run.write("onnx/student.onnx", [1, 2])
+    run.finish("exported", {}, depends_on=["abc", 1], files=["onnx/student.onnx"])
+    again = open_run(tmp_path, INPUTS)
+    assert again.finished("exported", ["abc", 1]) == {}
+    assert again.finished("exported", ["abc", 2]) is None
+    before = again.mark("exported")
+    (tmp_path / "onnx/student.onnx").write_text("[1, 3]")
+    assert again.finished("exported", ["abc", 1]) is None
+    run.finish("exported", {}, depends_on=["abc", 1], files=["onnx/student.onnx"])
+    assert run.mark("exported") != before
+    (tmp_path / "onnx/student.onnx").unlink()
+    assert run.finished("exported", ["abc", 1]) is None
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> None:
+    left = tmp_path / ".writing-abc"
+    left.mkdir()
+    (left / "journal.json").write_text("{")
+    run = open_run(tmp_path, INPUTS)  # killed as it began
+    run.begin()
+    deep = tmp_path / "onnx/.writing-def"
+    deep.mkdir(parents=True)
+    open_run(tmp_path, INPUTS).begin()
+    assert {path.name for path in tmp_path.rglob("*")} == {"onnx", "journal.json"}
+
+
+def test_refused_input_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    for folder, existed in ((tmp_path / "new", False), (tmp_path / "empty", True)):
+        if existed:
+            folder.mkdir()
+        run = open_run(folder, INPUTS)
+        with pytest.raises(BudgetError), run.withdrawing():
+            run.begin()
+            raise BudgetError("out of reach")
+        assert folder.exists() == existed
+        assert not existed or not any(folder.iterdir())
+    run = open_run(tmp_path / "far", INPUTS)
+    with pytest.raises(BudgetError), run.withdrawing():
+        run.begin()
+        run.finish("phases", {})
+        raise BudgetError("out of reach")
+    assert open_run(tmp_path / "far", INPUTS).finished("phases") == {}
+
+
+def test_a_run_of_the_format_before_is_ours_and_its_stages_are_done_anew(tmp_path: Path) -> None:
+    run = open_run(tmp_path, INPUTS)
+    run.begin()
+    run.finish("phases", {})
+    text = (tmp_path / "journal.json").read_text()
+    (tmp_path / "journal.json").write_text(text.replace('"format": 2', '"format": 1'))
+    assert open_run(tmp_path, INPUTS).done == {}
+    (tmp_path / "manifest.json").write_text("{}")
+    assert open_run(tmp_path, INPUTS).complete
 
 
 def test_a_run_with_its_manifest_is_complete(tmp_path: Path) -> None:
@@ -39,7 +98,10 @@ def test_a_run_with_its_manifest_is_complete(tmp_path: Path) -> None:
 
 
 def test_other_inputs_are_refused_and_named(tmp_path: Path) -> None:
-    open_run(tmp_path, INPUTS).begin()
+    run = open_run(tmp_path, INPUTS)
+    run.begin()
+    assert open_run(tmp_path, {**INPUTS, "seed": 1}).done == {}  # nothing is lost yet
+    run.finish("trained", {})
     with pytest.raises(FolderError, match=r"other inputs \(seed\)"):
         open_run(tmp_path, {**INPUTS, "seed": 1})
 
