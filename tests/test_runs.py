@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compressor.errors import BudgetError, FolderError
-from compressor.runs import open_run
+from compressor.runs import Run, open_run
 
 INPUTS = {"teacher": "abc", "seed": 0}
 
@@ -65,18 +65,21 @@ def test_refused_input_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     for folder, existed in ((tmp_path / "new", False), (tmp_path / "empty", True)):
         if existed:
             folder.mkdir()
-        run = open_run(folder, INPUTS)
-        with pytest.raises(BudgetError), run.withdrawing():
-            run.begin()
-            raise BudgetError("out of reach")
+        with pytest.raises(BudgetError):
+            _refuse(open_run(folder, INPUTS))
         assert folder.exists() == existed
         assert not existed or not any(folder.iterdir())
-    run = open_run(tmp_path / "far", INPUTS)
-    with pytest.raises(BudgetError), run.withdrawing():
-        run.begin()
-        run.finish("phases", {})
-        raise BudgetError("out of reach")
+    with pytest.raises(BudgetError):
+        _refuse(open_run(tmp_path / "far", INPUTS), "phases")
     assert open_run(tmp_path / "far", INPUTS).finished("phases") == {}
+
+
+def _refuse(run: Run, *stages: str) -> None:
+    with run.withdrawing():
+        run.begin()
+        for stage in stages:
+            run.finish(stage, {})
+        raise BudgetError("out of reach")
 
 
 def test_a_run_of_the_format_before_is_ours_and_its_stages_are_done_anew(tmp_path: Path) -> None:
