@@ -92,7 +92,12 @@ class SnapshotFiles:
 
 def write_snapshot(file: Path, snapshot: Snapshot) -> None:
     """Raises SurroundingsError where the disk refuses."""
-    tensors = {name: _own(tensor) for name, tensor in snapshot.tensors.items()}
+    tensors: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in snapshot.tensors.items():
+        own = _own(tensor)
+        tensors[name] = own.clone() if own.data_ptr() in places else own
+        places.add(own.data_ptr())
     facts = json.dumps(snapshot.facts, sort_keys=True)
     header = {"format": str(FORMAT), "facts": facts, "sha256": _digest(tensors, facts)}
     with replacing(file) as place:

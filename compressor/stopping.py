@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOPPED = "stopped; for a build, the same command continues after the last finished stage"
-STOPPED_TRAINING = "stopped in training, which is kept as far as it is; the same command goes on"
+STOPPED_TRAINING = (
+    "stopped in training, and kept how far it is; the same command goes on from there"
+)
 
 
 class Stopped(BaseException):
