@@ -2,10 +2,11 @@
 
     python -m tests.kills FOLDER CASE KILLS SEED
 
-Everything is imported once; then every build is a forked process that is sent SIGKILL after a time
-drawn evenly from the whole duration of an undisturbed build.  A run that was killed is killed again
-with a probability of a half, then finished and compared with the undisturbed one.  Prints a line of
-JSON: kills, runs, and every difference found.
+Everything is imported once; then every build is a forked process that is sent SIGKILL at a moment
+drawn evenly from the whole duration of an undisturbed build, in processor time, which does not
+depend on what else a machine does.  A run that was killed is killed again with a probability of a
+half, then finished and compared with the undisturbed one.  Prints a line of JSON: kills, runs, and
+every difference found.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 NETWORK = """
 from torch import nn
@@ -97,20 +100,21 @@ def start(folder: Path, case: str, out: str, *more: str) -> int:
         os._exit(status)
 
 
-def wait(number: int) -> int:
-    """The exit status of a process; below 0: the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+def wait(number: int) -> tuple[int, float]:
+    """The exit status of a process (below 0: the signal that ended it) and its processor time."""
+    _, status, used = os.wait4(number, 0)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
 
 
 def killed(number: int, after: float) -> bool:
-    """Whether the process still ran then, and was killed."""
-    until = time.monotonic() + after
-    while time.monotonic() < until:
+    """Whether the process came to use so many seconds of processor time, and was killed."""
+    seen = psutil.Process(number)
+    while sum(seen.cpu_times()[:2]) < after:
         ended, status = os.waitpid(number, os.WNOHANG)
         if ended:
             assert os.waitstatus_to_exitcode(status) == 0
             return False
-        time.sleep(min(0.005, max(0.0, until - time.monotonic())))
+        time.sleep(0.004)
     os.killpg(number, signal.SIGKILL)
     wait(number)
     return True
@@ -148,15 +152,15 @@ class Tally:
     kills: int = 0
     runs: int = 0
     longest: int = 0  # kills of one run
-    whole_seconds: float = 0.0
+    whole_seconds: float = 0.0  # of processor time, without imports
     differences: list[str] = field(default_factory=list)
 
 
 def trial(folder: Path, case: str, kills: int, seed: int) -> Tally:
     """As the module says."""
-    begin = time.monotonic()
-    assert wait(start(folder, case, "whole")) == 0, (folder / "whole.log").read_text()[-2000:]
-    found = Tally(whole_seconds=round(time.monotonic() - begin, 2))
+    status, seconds = wait(start(folder, case, "whole"))
+    assert status == 0, (folder / "whole.log").read_text()[-2000:]
+    found = Tally(whole_seconds=round(seconds, 2))
     draw = random.Random(seed)
     while found.kills < kills:
         found.runs += 1
@@ -168,7 +172,7 @@ def trial(folder: Path, case: str, kills: int, seed: int) -> Tally:
             if draw.random() < 0.5:
                 break
         found.longest = max(found.longest, here)
-        status = wait(start(folder, case, out))
+        status, _ = wait(start(folder, case, out))
         told = differences(folder / "whole", folder / out) if status == 0 else [f"status {status}"]
         found.differences += [f"{out}: {line}" for line in told]
         sys.stderr.write(f"{case}: {found.kills} kills, {out}: {told or 'equal'}\n")
