@@ -65,7 +65,8 @@ class Run:
     ) -> None:
         """Note that a stage is over, of what it was made and which ``files`` it left on disk."""
         kept = {name: sha256(self.folder / name) for name in files}
-        self.done[stage] = {"key": _key(depends_on), "result": dict(result), "files": kept}
+        plain = msgspec.json.decode(msgspec.json.encode(result))  # as the journal gives it back
+        self.done[stage] = {"key": _key(depends_on), "result": plain, "files": kept}
         self._write_journal()
 
     def finished(self, stage: str, depends_on: Any = None) -> Mapping[str, Any] | None:
@@ -89,7 +90,8 @@ class Run:
     def seen(self) -> str:
         """A hash of how far the run is, in the eyes of this process."""
         files = sorted(path for path in self.unfinished.rglob("*.safetensors") if path.is_file())
-        return _key([self.done, [(str(p), p.stat().st_size) for p in files]])
+        sizes = [(path.relative_to(self.folder).as_posix(), path.stat().st_size) for path in files]
+        return _key([self.done, sizes])
 
     def forget_unfinished(self) -> None:
         """From now on the folder goes on from its report alone."""
@@ -97,12 +99,13 @@ class Run:
 
     @contextmanager
     def withdrawing(self) -> Iterator[None]:
-        """Where the input is refused before a phase is over, the folder is as it was before."""
-        existed = self.folder.exists()
+        """Where the input of a run that begins here is refused before a phase is over, the folder
+        is as it was before; one that is continued stays as it is."""
+        existed, ours = self.folder.exists(), (self.folder / JOURNAL).exists()
         try:
             yield
         except InputError:
-            if "phases" not in self.done and self.folder.exists():
+            if not ours and "phases" not in self.done and self.folder.exists():
                 _remove(self.folder)
                 if existed:
                     self.folder.mkdir()
@@ -117,7 +120,7 @@ class Run:
 
     def _write_journal(self) -> None:
         content = {"format": FORMAT, "key": self.key, "inputs": self.inputs, "done": self.done}
-        self.write(JOURNAL, content)
+        self.write(JOURNAL, {**content, "sha256": _key(content)})
 
 
 def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) -> Run:
@@ -141,6 +144,11 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
         return fresh
     if held == [JOURNAL] and not journal["done"]:
         return fresh  # it was stopped before anything was done
+    if not journal["as_written"]:
+        raise FolderError(
+            f"{folder}/{JOURNAL} is not as it was written; name another folder with --out, or "
+            "begin anew in it with --restart"
+        )
     if journal["key"] != key:
         changed = sorted(
             name
@@ -165,8 +173,10 @@ def _read_journal(folder: Path) -> dict[str, Any]:
     try:
         journal = json.loads((folder / JOURNAL).read_bytes())
         if journal["format"] in (1, FORMAT) and isinstance(journal["key"], str):
-            done = journal["done"] if journal["format"] == FORMAT else {}
-            return {"key": journal["key"], "inputs": journal["inputs"], "done": done}
+            told = {name: journal[name] for name in ("key", "inputs", "done")}
+            if journal["format"] == 1:
+                return {**told, "done": {}, "as_written": True}
+            return {**told, "as_written": journal.pop("sha256", None) == _key(journal)}
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise FolderError(

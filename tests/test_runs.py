@@ -69,6 +69,10 @@ def test_refused_input_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
             _refuse(open_run(folder, INPUTS))
         assert folder.exists() == existed
         assert not existed or not any(folder.iterdir())
+    open_run(tmp_path / "begun", INPUTS).begin()
+    with pytest.raises(BudgetError):
+        _refuse(open_run(tmp_path / "begun", INPUTS), "target")
+    assert open_run(tmp_path / "begun", INPUTS).finished("target") == {}  # days may be in it
     with pytest.raises(BudgetError):
         _refuse(open_run(tmp_path / "far", INPUTS), "phases")
     assert open_run(tmp_path / "far", INPUTS).finished("phases") == {}
@@ -80,6 +84,18 @@ def _refuse(run: Run, *stages: str) -> None:
         for stage in stages:
             run.finish(stage, {})
         raise BudgetError("out of reach")
+
+
+def test_a_journal_changed_by_hand_is_refused_but_can_be_begun_anew(tmp_path: Path) -> None:
+    run = open_run(tmp_path, INPUTS)
+    run.begin()
+    run.finish("phases", {"loss": float("nan"), "shares": (0.1, 1)})
+    assert open_run(tmp_path, INPUTS).finished("phases") == {"loss": None, "shares": [0.1, 1]}
+    text = (tmp_path / "journal.json").read_text()
+    (tmp_path / "journal.json").write_text(text.replace("0.1", "0.2"))
+    with pytest.raises(FolderError, match="not as it was written.*--restart"):
+        open_run(tmp_path, INPUTS)
+    assert open_run(tmp_path, INPUTS, restart=True).done == {}
 
 
 def test_a_run_of_the_format_before_is_ours_and_its_stages_are_done_anew(tmp_path: Path) -> None:
