@@ -93,7 +93,7 @@ def test_a_journal_changed_by_hand_is_refused_but_can_be_begun_anew(tmp_path: Pa
     assert open_run(tmp_path, INPUTS).finished("phases") == {"loss": None, "shares": [0.1, 1]}
     text = (tmp_path / "journal.json").read_text()
     (tmp_path / "journal.json").write_text(text.replace("0.1", "0.2"))
-    with pytest.raises(FolderError, match="not as it was written.*--restart"):
+    with pytest.raises(FolderError, match=r"not as it was written.*--restart"):
         open_run(tmp_path, INPUTS)
     assert open_run(tmp_path, INPUTS, restart=True).done == {}
 
