@@ -19,7 +19,7 @@ from compressor.data import ImageData, Images, class_names, first_size, open_dat
 from compressor.distillation import Distilled, distill, fitting_batch
 from compressor.errors import ArchitectureError, DataError, DefectError, FolderError, OptionError
 from compressor.evaluation import accuracy, evaluate, logits_of, output_size
-from compressor.files import check_writable, remove_unfinished_of, replacing, sha256
+from compressor.files import check_writable, replacing, sha256, sweep_of
 from compressor.graphs import Graph
 from compressor.loading import Teacher, capture_teacher, untrained
 from compressor.locks import beside, held
@@ -95,7 +95,7 @@ def train(
         listener.note(note)
     with held(beside(out), "compressor train", listener.note):
         _check_out(out, restart)  # another one may have ended meanwhile
-        remove_unfinished_of(out)
+        sweep_of(out)
         check_writable(out)
         listener.stage(f"train for {length}")
         found = _learn(graph, opened, length, seed, batch_size, device, listener)

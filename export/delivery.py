@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import FolderError, OptionError
-from compressor.files import remove_unfinished_of, replacing
+from compressor.files import replacing, sweep_of
 from compressor.graphs import export_program
 from compressor.loading import Teacher, capture_teacher, load
 from compressor.locks import beside, held, require_idle
@@ -225,7 +225,7 @@ def _delivering(out: Path, sources: Sequence[Path], packaging: Packaging) -> Ite
     _require_ours(out)
     with held(beside(out), "compressor export"):
         _require_ours(out)  # another one may have ended meanwhile
-        remove_unfinished_of(out)
+        sweep_of(out)
         with replacing(out) as place:
             place.mkdir()
             yield place

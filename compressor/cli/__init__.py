@@ -24,6 +24,7 @@ from typer.exceptions import TyperException
 from compressor.cli import folders, networks, students, timings
 from compressor.errors import CompressorError
 from compressor.memory import is_out_of_memory, out_of_memory
+from compressor.stopping import STOPPED, Stopped
 
 app = typer.Typer(
     add_completion=False,
@@ -36,8 +37,6 @@ for command in (
     folders.export, folders.verify, folders.report,
 ):  # fmt: skip
     app.command()(command)
-
-STOPPED = "stopped; for a build, the same command continues after the last finished stage"
 
 
 def main() -> None:
@@ -57,6 +56,8 @@ def _exit_statuses() -> Iterator[None]:
         yield
     except CompressorError as error:
         _end(str(error), error.status)
+    except Stopped as stopped:
+        _end(str(stopped), stopped.status)
     except TyperException as error:
         _end(error.format_message() if hasattr(error, "format_message") else str(error), 2)
     except Exception as error:
