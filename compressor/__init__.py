@@ -10,6 +10,7 @@ Modules, in the order a network passes through them:
     saving         tensors in the forms of libraries, whose errors are the disk's
     documents      JSON that people may have edited, read strictly
     unpacking      how much a zip would unpack to
+    stopping       signals, and when a build ends by them
     cards          what is known about a trained teacher, beside its weights
     checkpoints    weight files, read without running anything in them
     vetting        what the text of an exported program may say
@@ -77,19 +78,27 @@ Modules, in the order a network passes through them:
     objectives     what training minimises
     representations  how alike two networks represent a batch
     features       node values seen while training
+    keeping        how far a piece of work is, and who keeps it
+    snapshots      the same on disk
     accumulation   a batch in parts where it does not fit in memory
+    passes         which images come next
     lessons        what is asked with a batch, and the loss of the answers
     self_distillation  what a network asks of itself
     optimisation   optimiser, step sizes over the run, averaged weights
     pacing         how much of a run is over
     validation     which weights are best
+    logbook        what a training writes down
     processes      several processes as one run
     acceleration   which precision and layout trains fastest
     training       one training step on accelerate
-    distillation   the training loop
+    loop           the training loop
+    distillation   a student trained by a teacher or by itself
     choosing       ways to plan, one tried against another
     sparsity       single weights that are zero and stay it
+    nested         plans inside plans
     cutters        what goes at one step of pruning while training
+    tutors         who teaches meanwhile
+    stretches      a length shared out over the steps
     gradual        pruning while training
     lookahead      scores after a few steps of self-distillation
     samples        which images are looked at

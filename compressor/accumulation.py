@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from compressor.keeping import Snapshot
 from compressor.memory import fitted
 
 Answers = tuple[Tensor, tuple[Tensor, ...]]  # logits, values of the observed nodes
@@ -63,6 +64,13 @@ class InParts(nn.Module):
         if self._smallest > 1:
             told += "; batch norms take their statistics from each part"
         return told
+
+    def state(self) -> Snapshot:
+        """What the next batch is computed in, and what is said of it."""
+        return Snapshot(facts={"size": self.size, "batch": self.batch})
+
+    def restore(self, kept: Snapshot) -> None:
+        self.size, self.batch = kept.facts["size"], kept.facts["batch"]
 
     def forward(self, pixels: Tensor) -> Answers:
         if not torch.is_grad_enabled():

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from compressor.cards import Card
     from compressor.dimensions import Parameter
-    from compressor.distillation import Progress
     from compressor.explanation import Explanation
+    from compressor.loop import Progress
     from compressor.narrowing import Narrowing
     from compressor.types import Plan
 

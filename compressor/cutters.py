@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-import numpy as np
+import msgspec
 import torch
 
 from compressor.choosing import Allocation
-from compressor.costs import KeepMask, cost_table
 from compressor.errors import BudgetError
 from compressor.evaluation import device_of
 from compressor.graphs import Graph, Rows
-from compressor.planning import keep_mask, plan, plan_keeping
+from compressor.keeping import Snapshot
+from compressor.nested import plan_within
+from compressor.planning import keep_mask, plan
 from compressor.processes import agree_on, average
 from compressor.removal import (
     Cut,
@@ -44,13 +45,10 @@ from compressor.sparsity import (
     sparse,
 )
 from compressor.types import Analysis, Budget, Plan, Scores
-from compressor.widths import TOLERANCE, share
 
 KeptNodes = Mapping[str, Mapping[int, Rows]]
 # A score of every prunable weight, by the weight's name.
 WeightScores = Callable[[Graph], Mapping[str, torch.Tensor]]
-
-_TRIES = 12  # plans that are made where what is gone already would overshoot the budget
 
 
 class Gone(Protocol):
@@ -83,6 +81,9 @@ class Gone(Protocol):
     def put_back(self, student: Graph, whole: Graph) -> None:
         """What lives takes the student's values in the whole, in place."""
 
+    def state(self) -> Snapshot:
+        """What a cutter makes the same of again."""
+
 
 G = TypeVar("G", bound=Gone)
 
@@ -92,6 +93,9 @@ class Cutter(Protocol[G]):
 
     def __call__(self, whole: Graph, due: float, gone: G | None) -> G:
         """What is gone when ``due`` of the final sparsity (0 to 1) is; ``gone`` among it."""
+
+    def again(self, whole: Graph, kept: Snapshot) -> G:
+        """What was gone when this was kept, without a decision."""
 
 
 # -- single weights ----------------------------------------------------------------------------
@@ -128,6 +132,28 @@ class MaskedWeights:
                 source = torch.where(self.mask[name].to(target.device), source, target)
             target.copy_(source)
 
+    def state(self) -> Snapshot:
+        return Snapshot(tensors=dict(self.mask))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutWeights:
+    """A cutter of single weights; see ``cut_weights``."""
+
+    sparsity: float
+    scores: WeightScores
+
+    def __call__(self, whole: Graph, due: float, gone: MaskedWeights | None) -> MaskedWeights:
+        within = full_mask(whole) if gone is None else gone.mask
+        seen = whole if gone is None else gone.zeroed(whole)
+        found = self.scores(seen)
+        agreed = {name: average(one, str(device_of(seen))) for name, one in found.items()}
+        return MaskedWeights(mask=keep_dearest(agreed, 1.0 - due * self.sparsity, within))
+
+    def again(self, whole: Graph, kept: Snapshot) -> MaskedWeights:
+        there = device_of(whole)
+        return MaskedWeights(mask={name: alive.to(there) for name, alive in kept.tensors.items()})
+
 
 def cut_weights(sparsity: float, scores: WeightScores = magnitudes) -> Cutter[MaskedWeights]:
     """Weights with the lowest scores go, one ranking over all layers, until ``sparsity`` of the
@@ -135,13 +161,7 @@ def cut_weights(sparsity: float, scores: WeightScores = magnitudes) -> Cutter[Ma
     if not 0 < sparsity < 1:
         raise BudgetError(f"sparsity {sparsity} is not between 0 and 1; 0.9 zeroes 90 % of weights")
 
-    def cut(whole: Graph, due: float, gone: MaskedWeights | None) -> MaskedWeights:
-        within = full_mask(whole) if gone is None else gone.mask
-        seen = whole if gone is None else gone.zeroed(whole)
-        agreed = {name: average(one, str(device_of(seen))) for name, one in scores(seen).items()}
-        return MaskedWeights(mask=keep_dearest(agreed, 1.0 - due * sparsity, within))
-
-    return cut
+    return CutWeights(sparsity=sparsity, scores=scores)
 
 
 # -- units -------------------------------------------------------------------------------------
@@ -177,6 +197,9 @@ class RemovedUnits:
 
     def put_back(self, student: Graph, whole: Graph) -> None:
         put_back(student, whole, self.cut)
+
+    def state(self) -> Snapshot:
+        return _state(self.plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +251,9 @@ class MaskedUnits:
     def put_back(self, student: Graph, whole: Graph) -> None:
         put_back(student, whole, self.cut)
 
+    def state(self) -> Snapshot:
+        return _state(self.plan)
+
 
 class Units(Gone, Protocol):
     """Gone by a plan."""
@@ -265,6 +291,35 @@ def removed_units(graph: Graph, analysis: Analysis, plan: Plan) -> RemovedUnits:
     )
 
 
+def _state(plan: Plan) -> Snapshot:
+    return Snapshot(facts=msgspec.to_builtins(plan))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutUnits(Generic[U]):
+    """A cutter of units; see ``cut_units``."""
+
+    analysis: Analysis
+    budget: Budget
+    form: Form[U]
+    criterion: Criterion
+    batches: Batches | None
+    allocation: Allocation
+
+    def __call__(self, whole: Graph, due: float, gone: U | None) -> U:
+        analysis = self.analysis
+        seen = whole if gone is None else gone.zeroed(whole)
+        scores = score(seen, analysis, self.criterion, self.batches)
+        found = agree_on(scores, str(device_of(seen)))
+        aim = replace(self.budget, sparsity=due * self.budget.sparsity)
+        before = None if gone is None else keep_mask(analysis, gone.plan)
+        made = plan_within(analysis, found, aim, self.allocation, before)
+        return self.form(whole, analysis, made)
+
+    def again(self, whole: Graph, kept: Snapshot) -> U:
+        return self.form(whole, self.analysis, msgspec.convert(kept.facts, Plan))
+
+
 def cut_units(
     analysis: Analysis,
     budget: Budget,
@@ -286,76 +341,14 @@ def cut_units(
         analysis, Scores(criterion="even", fingerprint=analysis.fingerprint, values=even), budget
     )
 
-    def cut(whole: Graph, due: float, gone: U | None) -> U:
-        seen = whole if gone is None else gone.zeroed(whole)
-        found = agree_on(score(seen, analysis, criterion, batches), str(device_of(seen)))
-        aim = replace(budget, sparsity=due * budget.sparsity)
-        before = None if gone is None else keep_mask(analysis, gone.plan)
-        return form(whole, analysis, _plan_within(analysis, found, aim, allocation, before))
-
-    return cut
-
-
-def _plan_within(
-    analysis: Analysis,
-    scores: Scores,
-    budget: Budget,
-    allocation: Allocation,
-    within: KeepMask | None,
-) -> Plan:
-    """A plan that keeps nothing outside of ``within``.
-
-    Scores have changed since the last plan, and a new one may give back units in one group for more
-    of another: they stay gone, so less is asked for until the sum is right.
-    """
-    if within is None:
-        return allocation(analysis, scores, budget)
-    ranked = _gone_last(analysis, scores, within)
-    low, asked, high = 0.0, budget.sparsity, budget.sparsity
-    best: Plan | None = None
-    for _ in range(_TRIES):
-        made = allocation(analysis, ranked, replace(budget, sparsity=asked))
-        found = _without(analysis, made, within, budget)
-        over = found.achieved - budget.sparsity
-        if abs(over) <= TOLERANCE:
-            return found
-        if best is None or (over > 0 and found.achieved < best.achieved):
-            best = found  # the nearest value not below
-        low, high = (low, asked) if over > 0 else (asked, high)
-        asked = 0.5 * (low + high)
-    assert best is not None
-    return best
-
-
-def _without(analysis: Analysis, made: Plan, within: KeepMask, budget: Budget) -> Plan:
-    keep = keep_mask(analysis, made)
-    if not (keep & ~within).any():
-        return replace(made, budget=budget)
-    found = plan_keeping(analysis, keep & within)
-    return replace(
-        found,
+    return CutUnits(
+        analysis=analysis,
         budget=budget,
-        achieved=share(found.before, found.after, budget.of),
-        criterion=made.criterion,
-        warnings=made.warnings,
+        form=form,
+        criterion=criterion,
+        batches=batches,
+        allocation=allocation,
     )
-
-
-def _gone_last(analysis: Analysis, scores: Scores, within: KeepMask) -> Scores:
-    """What is gone ranks below all that lives in its group.
-
-    At half the lowest score there, as if scores were spread evenly from 0 on: a mean over the
-    group, to which allocations relate scores, then hardly moves when units go.
-    """
-    values: list[tuple[float, ...]] = []
-    offsets = cost_table(analysis).offsets
-    for group, first in zip(scores.values, offsets.tolist(), strict=False):
-        lives = within[first : first + len(group)]
-        numbers = np.array(group, dtype=np.float64)
-        lowest = float(numbers[lives].min())
-        numbers[~lives] = np.nextafter(lowest - 0.5 * abs(lowest), -np.inf)
-        values.append(tuple(numbers.tolist()))
-    return replace(scores, values=tuple(values))
 
 
 def _zeroed(whole: Graph, fills: Fills) -> Graph:

@@ -1,18 +1,19 @@
-"""Distillation: a student learns to answer as its teacher does.  One visible loop.
+"""Distillation: a student learns to answer as its teacher does.
 
 In: two graphs, images, an objective and a length (a deadline or a number of epochs).  Out: a new
 graph with the last validated weights that are not measurably worse than any before them, the
-starting point among them.  Knows nothing of pruning, files or bars; seconds come from the clock
+starting point among them.  A ``Keeper`` is told in its midst how far it is, and a training that was
+stopped goes on from there.  Knows nothing of pruning, files or bars; seconds come from the clock
 given.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -21,32 +22,22 @@ from compressor.augmentation import Augmentation
 from compressor.data import ImageData, augmentation_for, normalise
 from compressor.errors import DataError, OptionError
 from compressor.graphs import Graph, Rows
-from compressor.lessons import Lesson, MakeLessons, taught_by
+from compressor.keeping import KEEP_NOTHING, Keeper, Snapshot, part_of
+from compressor.lessons import MakeLessons, taught_by
+from compressor.logbook import Logbook
+from compressor.loop import Progress, Training, go_on, ignore
 from compressor.objectives import Objective, logit_objective
 from compressor.optimisation import Optimisation, copy_values
 from compressor.pacing import Deadline, Epochs, Pace, forward
+from compressor.passes import Passes
 from compressor.processes import process_count
 from compressor.samples import is_labelled
 from compressor.training import Hold, Trainer, hold_nothing
-from compressor.validation import Validation, Validator, make_validator
+from compressor.validation import MOST_IMAGES, Validation, Validator, make_validator
 
 _LARGE_IMAGE = 96  # pixels of a side from which on batches are small
 _FEWEST_STEPS = 8  # per epoch: small image sets get small batches
-_CHECK_EVERY = 10  # steps between looks at the loss, which wait for the device
-_MOST_RESTARTS = 2
 _MEASURE_FROM_SECONDS = 60.0  # shorter runs are not worth a measurement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a run stands.  ``metric``: the last validated accuracy or agreement, a share."""
-
-    done_share: float
-    images_per_s: float
-    seconds_left: float
-    loss: float
-    metric: float
-    note: str = ""  # what must be said by now; empty: nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +61,6 @@ class Distilled:
         return {name: value for name, value in named.items() if value is not None}
 
 
-def ignore(progress: Progress) -> None:
-    """For callers who do not watch."""
-
-
 def distill(
     student: Graph,
     teacher: Graph | None,
@@ -89,6 +76,7 @@ def distill(
     acceleration: Acceleration | None = None,
     device: str | None = None,
     hold: Hold = hold_nothing,
+    keeper: Keeper = KEEP_NOTHING,
     progress: Callable[[Progress], None] = ignore,
     clock: Clock = time.monotonic,
 ) -> Distilled:
@@ -116,6 +104,7 @@ def distill(
         acceleration=acceleration,
         device=device,
         hold=hold,
+        keeper=keeper,
         progress=progress,
         clock=clock,
     )
@@ -136,6 +125,7 @@ def learn(
     acceleration: Acceleration | None = None,
     device: str | None = None,
     hold: Hold = hold_nothing,
+    keeper: Keeper = KEEP_NOTHING,
     progress: Callable[[Progress], None] = ignore,
     clock: Clock = time.monotonic,
 ) -> Distilled:
@@ -146,14 +136,16 @@ def learn(
     after every step.  ``augment``: None takes what suits the data.  ``generator`` orders and
     augments the images: same seed, one thread and ``Epochs`` give the same weights.
     ``acceleration``: None measures what is fastest when the deadline leaves room, else float32.
-    ``device``: "cpu", or None for the best there is.
+    ``device``: "cpu", or None for the best there is.  ``keeper``: what it finds is gone on from, in
+    a call with the same arguments, with a deadline for the time that was left; then the same seed,
+    one thread and ``Epochs`` still give the same weights.
 
     A batch that does not fit in memory is computed in parts from there on (``accumulation``), with
     a note.
 
     A loss that is not finite, or a metric that collapses, sends training back to the best weights
     at a tenth of the learning rate; after two such returns it stops, with a note.  Raises DataError
-    where there are too few images.
+    where there are too few images, and Stopped where the keeper was asked to stop.
     """
     clock = forward(clock)
     begin = clock()
@@ -162,7 +154,9 @@ def learn(
         raise DataError(f"training needs at least 2 images and has {count}: give more")
     batch = min(batch_size or fitting_batch(count, data.preprocessing.crop), count)
     first = normalise(data.train.pixels[:batch], data.preprocessing)
-    how = acceleration or _fastest(student, judge, first, length, clock)
+    found = keeper.find()
+    how = acceleration or (_as_before(found) if found else None)
+    how = how or _fastest(student, judge, first, length, clock)
     trainer = Trainer(
         student,
         make_lessons,
@@ -172,19 +166,28 @@ def learn(
         accelerator=make_accelerator(how, device),
         hold=hold,
     )
-    pace = Pace(length, begin=begin, clock=clock, steps_per_epoch=_steps(count, batch))
-    validator = _make_validator(trainer, data, judge, batch, pace)
-    journal = Journal(history=[], notes=[how.note] if how.note else [])
     order = generator or torch.Generator().manual_seed(0)
-    stream = trainer.draw(data, batch, order, augment or augmentation_for(data))
-    best = _learn(trainer, stream, validator, pace, journal, progress)
-    if best is journal.history[0]:
+    training = Training(
+        trainer=trainer,
+        passes=Passes(count, batch, order),
+        pace=Pace(length, begin=begin, clock=clock, steps_per_epoch=_steps(count, batch)),
+        logbook=Logbook(notes=[how.note] if how.note else []),
+    )
+    validator = _make_validator(training, data, judge, batch, found)
+    if found is not None:
+        training.restore(found)
+    stream = trainer.draw(data, training.passes, augment or augmentation_for(data))
+    with keeper.patient():
+        go_on(training, stream, validator, keeper, progress)
+    logbook, pace = training.logbook, training.pace
+    best, notes = logbook.kept, logbook.notes
+    if logbook.best == 0:
         tried = (
             f"{trainer.steps} steps gave nothing better" if trainer.steps else "no time to train"
         )
-        journal.notes.append(f"the starting point was kept: {tried}")
+        notes.append(f"the starting point was kept: {tried}")
     if trainer.note:
-        journal.notes.append(trainer.note)
+        notes.append(trainer.note)
     trained = student.copy().eval()
     copy_values(trainer.best, trained)
     return Distilled(
@@ -194,8 +197,8 @@ def learn(
         seconds=pace.seconds,
         epochs=pace.images / count,
         images_per_s=pace.images_per_s,
-        history=tuple(journal.history),
-        notes=tuple(journal.notes),
+        history=tuple(logbook.history),
+        notes=tuple(notes),
         acceleration=replace(how, part_size=trainer.part_size),
     )
 
@@ -205,105 +208,17 @@ def _kept_of(student: Graph, teacher: Graph | None) -> Mapping[str, Mapping[int,
     return {} if teacher is not None and teacher.kept == student.kept else student.kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
-    """What a run writes down as it goes."""
-
-    history: list[Validation]
-    notes: list[str]
-
-
-def _learn(
-    trainer: Trainer,
-    stream: Iterator[Lesson],
-    validator: Validator,
-    pace: Pace,
-    journal: Journal,
-    progress: Callable[[Progress], None],
-) -> Validation:
-    """The loop: steps until the pace says stop; gives the validation of what is kept."""
-    best = peak = _validate(trainer, validator, pace, journal, 0.0)
-    restarts = 0
-    pace.start()
-    for lesson in stream:
-        spent = trainer.shared(pace.spent(trainer.steps))
-        if spent >= 1.0:
-            break
-        trainer.step(lesson, trainer.settings.course(spent))
-        pace.count(_images(lesson) * trainer.accelerator.num_processes)
-        spent, looking = trainer.shared(pace.spent(trainer.steps)), _looking(trainer)
-        reason = trainer.broken() if looking else None
-        if reason is None and pace.validation_due(spent):
-            latest = _validate(trainer, validator, pace, journal, spent)
-            reason = latest.diverged_from(best)
-            peak = latest if latest.better_than(peak) else peak
-            best = best if reason else _kept(trainer, latest, best, peak)
-        if reason:
-            where = f"{reason} at step {trainer.steps}"
-            if restarts == _MOST_RESTARTS:
-                journal.notes.append(f"training stopped early, the best weights stand: {where}")
-                return best
-            restarts += 1
-            trainer.go_back()
-            journal.notes.append(f"{where}: back to the best weights, a tenth of the learning rate")
-        if looking:
-            progress(_progress(trainer, pace, journal))
-    if pace.unvalidated and trainer.broken() is None:
-        latest = _validate(trainer, validator, pace, journal, 1.0)
-        if latest.diverged_from(best) is None:
-            best = _kept(trainer, latest, best, latest if latest.better_than(peak) else peak)
-    return best
-
-
-def _images(lesson: Lesson) -> int:
-    assert lesson[0] is not None
-    return len(lesson[0])
-
-
-def _looking(trainer: Trainer) -> bool:
-    return trainer.steps % _CHECK_EVERY == 0
-
-
-def _validate(
-    trainer: Trainer, validator: Validator, pace: Pace, journal: Journal, spent: float
-) -> Validation:
-    before = pace.seconds
-    with trainer.accelerator.autocast():
-        found = trainer.agreed(
-            validator.validate(trainer.averaged.graph, done_share=spent, seconds=before)
-        )
-    pace.validated(pace.seconds - before)
-    journal.history.append(found)
-    return found
-
-
-def _kept(trainer: Trainer, latest: Validation, best: Validation, peak: Validation) -> Validation:
-    """The latest weights, unless they are measurably worse than any were.
-
-    Later averages have seen more, and of ten validations the highest is partly luck.  More than
-    luck where a student was refitted to a teacher that knows the validation images by heart: it
-    starts ahead there, and nothing that it learns shows.
-    """
-    if not math.isfinite(latest.loss) or latest.worse_than(peak):
-        return best
-    trainer.keep()
-    return latest
-
-
-def _progress(trainer: Trainer, pace: Pace, journal: Journal) -> Progress:
-    return Progress(
-        done_share=min(pace.spent(trainer.steps), 1.0),
-        images_per_s=pace.images_per_s,
-        seconds_left=pace.seconds_left(trainer.steps),
-        loss=float(trainer.loss),
-        metric=journal.history[-1].metric,
-        note=trainer.note,
-    )
+def _as_before(kept: Snapshot) -> Acceleration:
+    return msgspec.convert(kept.facts["how"], Acceleration)
 
 
 def _make_validator(
-    trainer: Trainer, data: ImageData, judge: Graph | None, batch: int, pace: Pace
+    training: Training, data: ImageData, judge: Graph | None, batch: int, found: Snapshot | None
 ) -> Validator:
+    """On as many images as in the training that is gone on with, if it is."""
+    trainer, most = training.trainer, MOST_IMAGES
+    if found is not None:
+        most = part_of(found, "logbook").facts["history"][0]["images"]
     with trainer.accelerator.autocast():
         return make_validator(
             data.validation,
@@ -312,8 +227,9 @@ def _make_validator(
             use_labels=data.train_with_labels,
             batch_size=batch,
             memory_format=trainer.how.memory_format,
-            seconds=pace.validation_seconds,
-            clock=pace.clock,
+            seconds=training.pace.validation_seconds if found is None else None,
+            most=most,
+            clock=training.pace.clock,
         )
 
 

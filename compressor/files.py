@@ -21,7 +21,7 @@ from typing import TypeGuard
 from compressor.errors import CompressorError, FolderError, SurroundingsError
 from compressor.locks import require_held
 
-UNFINISHED = ".writing-"  # how private folders begin; one that is left over was a kill's
+WRITING = ".writing-"  # how private folders begin; one that is left over was a kill's
 _OLD = ".old-"  # what had the name before, until all have theirs
 _TRIAL_BYTES = 1 << 16
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -96,16 +96,16 @@ def check_writable(path: Path, advice: str = "choose another --out") -> None:
         raise _refusal(path, error, advice) from error
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process was writing anywhere in ``folder``, which nobody else may be
-    writing into."""
-    for left in sorted(folder.rglob(f"{UNFINISHED}*")):
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written anywhere in ``folder``, which nobody else may
+    be writing into."""
+    for left in sorted(folder.rglob(f"{WRITING}*")):
         shutil.rmtree(left, ignore_errors=True)
 
 
-def remove_unfinished_of(path: Path) -> None:
+def sweep_of(path: Path) -> None:
     """The same for one path, which may stand among others' files."""
-    for left in path.parent.glob(f"{UNFINISHED}*"):
+    for left in path.parent.glob(f"{WRITING}*"):
         if left.name.startswith(_prefix(path)):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -139,7 +139,7 @@ def sha256(path: Path) -> str:
 
 
 def _prefix(path: Path) -> str:
-    return f"{UNFINISHED}{path.name[:100]}-"
+    return f"{WRITING}{path.name[:100]}-"
 
 
 def _move(source: Path, target: Path, names: Sequence[str]) -> None:

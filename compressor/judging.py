@@ -13,6 +13,7 @@ from torch import Tensor
 from compressor.data import ImageData
 from compressor.evaluation import accuracy, agreement, evaluate, placed
 from compressor.graphs import Graph
+from compressor.keeping import KEEP_NOTHING, Keeper, Snapshot
 from compressor.samples import evaluation_images
 from compressor.watching import Stopwatch
 
@@ -35,16 +36,26 @@ class Stage:
 
 
 class Judge:
-    """Measures students; with a teacher that is not ``trained`` there is nothing to agree with."""
+    """Measures students; with a teacher that is not ``trained`` there is nothing to agree with.
+
+    ``keeper``: of the teacher's answers, which are asked for once.
+    """
 
     def __init__(
-        self, graph: Graph, data: ImageData, device: str, watch: Stopwatch, *, trained: bool = True
+        self,
+        graph: Graph,
+        data: ImageData,
+        device: str,
+        watch: Stopwatch,
+        *,
+        trained: bool = True,
+        keeper: Keeper = KEEP_NOTHING,
     ) -> None:
         self._images = evaluation_images(data)
         self._preprocessing = data.preprocessing
         self._watch = watch
         self._device = device
-        self._answers = self._answer(graph) if trained else None
+        self._answers = self._kept_answers(graph, keeper) if trained else None
         self.teacher = Measured(metrics=None, agreement=None)
         if self._answers is not None:
             self.teacher = self._measured(self._answers)
@@ -52,6 +63,13 @@ class Judge:
     def stage(self, name: str, student: Graph) -> Stage:
         found = self._measured(self._answer(student))
         return Stage(name=name, metrics=found.metrics, agreement=found.agreement)
+
+    def _kept_answers(self, graph: Graph, keeper: Keeper) -> Tensor:
+        found = keeper.find()
+        if found is None:
+            found = Snapshot(tensors={"answers": self._answer(graph)})
+            keeper.keep(found)
+        return found.tensors["answers"]
 
     def _answer(self, graph: Graph) -> Tensor:
         with self._watch.timed("evaluation"):

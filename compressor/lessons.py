@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from compressor.accumulation import InParts
 from compressor.augmentation import Augmentation
-from compressor.data import ImageData, batches
+from compressor.data import ImageData, inputs_of
 from compressor.features import Observed
 from compressor.graphs import Graph
+from compressor.keeping import Snapshot
 from compressor.objectives import Objective, Signals
+from compressor.passes import Passes
 
 # Inputs first: as many samples as the step learns from.  Then what else belongs to each of them.
 Lesson = tuple[Tensor | None, ...]
@@ -30,15 +32,20 @@ Place = Callable[[Graph], Graph]
 
 
 class Lessons(Protocol):
-    """Where batches come from, and what is asked with one.  May keep what earlier ones taught."""
+    """Where batches come from, and what is asked with one.  May remember what earlier ones taught,
+    and what it remembers is all of its ``state``."""
 
-    def draw(
-        self, data: ImageData, size: int, generator: Generator, augment: Augmentation
-    ) -> Iterator[Lesson]:
-        """Lessons of ``size`` training images, normalised, on the CPU, without end."""
+    def draw(self, data: ImageData, passes: Passes, augment: Augmentation) -> Iterator[Lesson]:
+        """Lessons of the rows that ``passes`` gives, normalised, on the CPU, without end."""
 
     def loss(self, network: Network, lesson: Lesson) -> Tensor:
         """A scalar.  ``network`` is in training mode; the lesson is on its device."""
+
+    def state(self) -> Snapshot:
+        """Every process must call it, as what they remember of their shares is put together."""
+
+    def restore(self, kept: Snapshot) -> None:
+        """Remember that; tensors are on the network's device."""
 
 
 MakeLessons = Callable[[Place], Lessons]
@@ -49,16 +56,16 @@ class Taught:
     """Images with their labels, and what a fixed network says of them, if there is one."""
 
     objective: Objective
-    teacher: Network | None
+    teacher: InParts | None
 
-    def draw(
-        self, data: ImageData, size: int, generator: Generator, augment: Augmentation
-    ) -> Iterator[Lesson]:
-        while True:
-            for pixels, labels in batches(
-                data.train, data.preprocessing, size, generator=generator, augment=augment
-            ):
-                yield pixels, labels if data.train_with_labels else None
+    def draw(self, data: ImageData, passes: Passes, augment: Augmentation) -> Iterator[Lesson]:
+        images = data.train
+        known = images.labels if data.train_with_labels else None
+        for rows in passes:
+            pixels = inputs_of(
+                images, rows, data.preprocessing, generator=passes.generator, augment=augment
+            )
+            yield pixels, None if known is None else known[rows]
 
     def loss(self, network: Network, lesson: Lesson) -> Tensor:
         pixels, labels = lesson
@@ -78,6 +85,14 @@ class Taught:
                 teacher_features=teacher_features,
             )
         )
+
+    def state(self) -> Snapshot:
+        """The teacher is fixed; in what parts it is asked is not."""
+        return Snapshot() if self.teacher is None else self.teacher.state()
+
+    def restore(self, kept: Snapshot) -> None:
+        if self.teacher is not None:
+            self.teacher.restore(kept)
 
 
 def taught_by(

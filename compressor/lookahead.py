@@ -36,6 +36,7 @@ from compressor.errors import OptionError
 from compressor.evaluation import device_of, logits_of
 from compressor.graphs import Graph
 from compressor.lessons import Lesson, Network
+from compressor.passes import Passes
 from compressor.scoring import Batches, Criterion, all_slices, reading_slices
 from compressor.self_distillation import MakeSelfTaught, Terms, labels_only
 from compressor.sparsity import densities, keep_dearest, prunable_weights
@@ -88,7 +89,8 @@ def draw_preview(
     ``augment``: None takes what suits the data.  Raises DataError where labels are missing.
     """
     augment = augment or augmentation_for(data)
-    stream = make(lambda graph: graph).draw(data, size, generator, augment)
+    passes = Passes(len(data.train), size, generator)
+    stream = make(lambda graph: graph).draw(data, passes, augment)
     lessons = tuple(islice(stream, max(steps, 0) + batches))
     return Preview(lessons=lessons, make=make, steps=steps, learning_rate=learning_rate)
 

@@ -13,7 +13,7 @@ section 8), the optimiser AdamW (Loshchilov and Hutter, arXiv 1711.05101).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.graphs import Graph
+from compressor.keeping import Snapshot
 
 _BATCH_NORM = torch.ops.aten.batch_norm.default
 # Tensors that start (near) zero still have to move: norms and biases as if their values were 0.1.
@@ -176,6 +177,35 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, relative: float) -> None
         group["lr"] = relative * group["scale"]
 
 
+def memory_of(optimiser: torch.optim.Optimizer) -> Snapshot:
+    """What it remembers of its steps (momentum, squares, their number), parameter by parameter.
+
+    Learning rates are set at every step and scales are those of the starting values.
+    """
+    found = {
+        f"{number}/{name}": value
+        for number, parameter in enumerate(_parameters(optimiser))
+        for name, value in optimiser.state.get(parameter, {}).items()
+        if value is not None
+    }
+    assert all(isinstance(value, Tensor) for value in found.values())
+    return Snapshot(tensors=found)
+
+
+def give_memory(kept: Snapshot, optimiser: torch.optim.Optimizer) -> None:
+    """To an optimiser of the same parameters: its next step is the one that would have come."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in kept.tensors.items():
+        number, _, name = key.partition("/")
+        state.setdefault(int(number), {})[name] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+    return (parameter for group in optimiser.param_groups for parameter in group["params"])
+
+
 class AveragedWeights:
     """A second graph that follows the trained one: ``a <- d * a + (1 - d) * w`` at every step.
 
@@ -186,13 +216,13 @@ class AveragedWeights:
     def __init__(self, graph: Graph, decay: float) -> None:
         self.graph = graph.copy().eval()
         self._decay = decay
-        self._steps = 0
+        self.steps = 0  # since it began
 
     @torch.no_grad()
     def follow(self, graph: Graph) -> None:
         """One step after ``graph``, whose tensors have the same names."""
-        self._steps += 1
-        decay = min(self._decay, self._steps / (self._steps + 10.0))
+        self.steps += 1
+        decay = min(self._decay, self.steps / (self.steps + 10.0))
         pairs = list(_pairs(self.graph, graph))
         floats = [(a, w) for a, w in pairs if a.is_floating_point()]
         averages, values = [a for a, _ in floats], [w for _, w in floats]
@@ -205,7 +235,7 @@ class AveragedWeights:
     def restart(self, graph: Graph) -> None:
         """Begin again at ``graph``."""
         copy_values(graph, self.graph)
-        self._steps = 0
+        self.steps = 0
 
 
 @torch.no_grad()

@@ -7,8 +7,9 @@ Knows nothing of networks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from compressor.errors import OptionError
 
@@ -175,3 +176,26 @@ class Pace:
         spent = self.spent(steps)
         training = self.clock() - self._started
         return training * (1.0 - spent) / spent if spent > 0 else float("inf")
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers; no time of day among them."""
+        return {
+            "seconds": self.seconds,
+            "preparing": self._started - self._begin,
+            "validating": self._validating,
+            "stepping": self._stepping,
+            "images": self.images,
+            "steps": self._steps,
+            "unvalidated": self._unvalidated,
+            "next": self._next,
+        }
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """As if it had begun so many seconds ago: what lies between does not count, nor does what
+        was prepared anew."""
+        self._last = self.clock()
+        self._begin = self._last - kept["seconds"]
+        self._started = self._begin + kept["preparing"]
+        self._validating, self._stepping = kept["validating"], kept["stepping"]
+        self.images, self._steps = kept["images"], kept["steps"]
+        self._unvalidated, self._next = kept["unvalidated"], kept["next"]

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from compressor.choosing import Allocation, Way
 from compressor.cutters import Cutter
-from compressor.gradual import Schedule, Teach
 from compressor.graphs import Graph
 from compressor.lookahead import Preview, Saliency
 from compressor.objectives import Objective
@@ -23,6 +22,8 @@ from compressor.optimisation import Optimisation
 from compressor.pacing import Deadline, Epochs
 from compressor.scoring import Batch, Criterion
 from compressor.self_distillation import MakeSelfTaught
+from compressor.stretches import Schedule
+from compressor.tutors import Teach
 from compressor.types import Analysis, Budget
 
 Settings = Callable[[Graph], Optimisation]

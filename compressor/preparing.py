@@ -6,7 +6,7 @@ sample of it.  Nothing is written, no weight is touched.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,6 +15,7 @@ from compressor.data import ImageData, open_data
 from compressor.evaluation import output_size, placed, require_finite
 from compressor.graphs import Graph
 from compressor.inversion import synthesise
+from compressor.keeping import KEEP_NOTHING, Keeper, Snapshot
 from compressor.loading import Teacher, capture_teacher
 from compressor.samples import sample_of, usual_sample
 from compressor.scoring import Batch
@@ -40,8 +41,10 @@ def prepare(
     device: str,
     listener: Listener,
     watch: Stopwatch,
+    keeper: Keeper = KEEP_NOTHING,
 ) -> Prepared:
-    """Capture, analyse, open the data; without any, synthesise pictures of a trained teacher's.
+    """Capture, analyse, open the data; without any, synthesise pictures of a trained teacher's,
+    which the ``keeper`` keeps: the rest takes seconds.
 
     Raises CaptureError, DataError and OptionError as its stages do, LoadError for a trained
     teacher whose answers are no numbers.
@@ -66,7 +69,7 @@ def prepare(
     for note in opened.notes:
         listener.note(note)
     if data == "synthetic" and teacher.source.trained:
-        opened = _synthesised(opened, graph, analysis, seed, device, listener, watch)
+        opened = _synthesised(opened, graph, analysis, seed, device, listener, watch, keeper)
     seen = tuple(sample_of(opened, sample or usual_sample(opened), seed))
     if teacher.source.trained:
         require_finite(placed(graph, device), seen[0][0], teacher.source.name)
@@ -81,8 +84,18 @@ def _synthesised(
     device: str,
     listener: Listener,
     watch: Stopwatch,
+    keeper: Keeper,
 ) -> ImageData:
     """Pictures of the teacher's own in place of procedural ones, where it has any."""
+    found = keeper.find()
+    if found is not None:
+        return replace(
+            opened,
+            train=replace(opened.train, pixels=found.tensors["train"]),
+            validation=replace(opened.validation, pixels=found.tensors["validation"]),
+            foremost=found.facts["foremost"],
+            notes=(*opened.notes, found.facts["note"]),
+        )
     with watch.timed("synthesis"):
         listener.stage("synthesise pictures")
         made = synthesise(
@@ -93,4 +106,7 @@ def _synthesised(
             listener.working,
         )
     listener.note(made.notes[-1])
+    pixels = {"train": made.train.pixels, "validation": made.validation.pixels}
+    told = {"foremost": made.foremost, "note": made.notes[-1]}
+    keeper.keep(Snapshot(tensors=pixels, facts=told))
     return made

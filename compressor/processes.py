@@ -82,6 +82,13 @@ def all_shares(values: Tensor) -> Tensor:
     return found
 
 
+def own_share(values: Tensor) -> Tensor:
+    """Of the rows of every process, as ``all_shares`` gives them, those of this one."""
+    if process_count() == 1:
+        return values
+    return values.chunk(process_count())[int(os.environ["RANK"])]
+
+
 class _Summed(torch.autograd.Function):
     """The sum over all processes; each one's loss depends on every one's values, so that gradients
     are summed as well."""

@@ -1,8 +1,10 @@
 """The run folder: whose it is, what is done in it, and writing into it without half-written files.
 
 Comes in: a folder and what the run depends on.  Goes out: a ``Run`` to write into, or a refusal.
-``journal.json`` names the inputs (hashed to a key) and the stages whose results are on disk, so
-that the same command again continues after the last of them.  Knows nothing of what the stages do.
+``journal.json`` names the inputs (hashed to a key) and the stages whose results are on disk, each
+with the hash of what it depends on and of its files, so that the same command again continues after
+the last of them.  ``unfinished/`` holds what only an unfinished run needs.  Knows nothing of what
+the stages do.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,20 @@ from typing import Any
 import msgspec
 
 from compressor import documents
-from compressor.errors import FolderError
-from compressor.files import UNFINISHED, entries_of, write_bytes
+from compressor.errors import FolderError, InputError
+from compressor.files import WRITING, entries_of, sha256, write_bytes
 from compressor.locks import LOCK_FILE
 
-FORMAT = 1
+FORMAT = 2  # 2: keys and files of stages; what a run of format 1 has not finished is done anew
 JOURNAL = "journal.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"  # the last file, where a key was given
+UNFINISHED = "unfinished"
 
 
 @dataclass(slots=True)
 class Run:
-    """One run's folder.  ``done``: results of finished stages by name."""
+    """One run's folder.  ``done``: entries of finished stages by name (``finish``)."""
 
     folder: Path
     key: str
@@ -39,14 +42,71 @@ class Run:
     done: dict[str, Any] = field(default_factory=dict)
     complete: bool = False
 
+    @property
+    def unfinished(self) -> Path:
+        """The folder of what the run goes on from, which a complete run has not."""
+        return self.folder / UNFINISHED
+
     def begin(self) -> None:
         """Create the folder and its journal; from here on it is ours."""
         self._write_journal()
 
-    def finish(self, stage: str, result: Mapping[str, Any]) -> None:
-        """Note that a stage's files are on disk."""
-        self.done[stage] = dict(result)
+    def finish(
+        self,
+        stage: str,
+        result: Mapping[str, Any],
+        *,
+        depends_on: Any = None,
+        files: Sequence[str] = (),
+    ) -> None:
+        """Note that a stage is over, of what it was made and which ``files`` it left on disk."""
+        kept = {name: sha256(self.folder / name) for name in files}
+        plain = msgspec.json.decode(msgspec.json.encode(result))  # as the journal gives it back
+        self.done[stage] = {"key": _key(depends_on), "result": plain, "files": kept}
         self._write_journal()
+
+    def finished(self, stage: str, depends_on: Any = None) -> Mapping[str, Any] | None:
+        """The result of a stage; None where it was not finished, depended on something else, or
+        left files that are no longer there as they were."""
+        entry = self.done.get(stage)
+        if entry is None or entry["key"] != _key(depends_on):
+            return None
+        for name, digest in entry["files"].items():
+            path = self.folder / name
+            if not path.is_file() or sha256(path) != digest:
+                return None
+        found: Mapping[str, Any] = entry["result"]
+        return found
+
+    def mark(self, stage: str) -> str:
+        """What a later stage depends on that uses this one's files."""
+        entry = self.done[stage]
+        return _key([entry["key"], entry["files"]])
+
+    def seen(self) -> str:
+        """A hash of how far the run is, in the eyes of this process."""
+        files = sorted(path for path in self.unfinished.rglob("*.safetensors") if path.is_file())
+        sizes = [(path.relative_to(self.folder).as_posix(), path.stat().st_size) for path in files]
+        return _key([self.done, sizes])
+
+    def forget_unfinished(self) -> None:
+        """From now on the folder goes on from its report alone."""
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+
+    @contextmanager
+    def withdrawing(self) -> Iterator[None]:
+        """Where the input of a run that begins here is refused before a phase is over, the folder
+        is as it was before; one that is continued stays as it is."""
+        existed, ours = self.folder.exists(), (self.folder / JOURNAL).exists()
+        try:
+            yield
+        except InputError:
+            if not ours and "phases" not in self.done and self.folder.exists():
+                _empty(self.folder)
+                if not existed:
+                    with suppress(OSError):  # the lock is in it
+                        self.folder.rmdir()
+            raise
 
     def write(self, name: str, value: Any) -> Path:
         """Write a value as indented JSON under its final name, whole or not at all."""
@@ -56,7 +116,7 @@ class Run:
 
     def _write_journal(self) -> None:
         content = {"format": FORMAT, "key": self.key, "inputs": self.inputs, "done": self.done}
-        self.write(JOURNAL, content)
+        self.write(JOURNAL, {**content, "sha256": _key(content)})
 
 
 def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) -> Run:
@@ -67,11 +127,12 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     """
     text = json.dumps(inputs, sort_keys=True)
     inputs = json.loads(text)  # as the journal gives them back
-    key = hashlib.sha256(text.encode()).hexdigest()
+    key = _key(inputs)
     fresh = Run(folder=folder, key=key, inputs=inputs)
-    journal = _journal_of(folder)
-    if journal is None:
+    held = _held(folder)
+    if not held:
         return fresh
+    journal = _read_journal(folder)
     _, others = entries_of(folder)
     if others:  # what is written there would land elsewhere
         raise FolderError(
@@ -80,7 +141,16 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
         )
     if restart:
         _empty(folder)
+        with suppress(OSError):  # the lock is in it
+            folder.rmdir()
         return fresh
+    if held == [JOURNAL] and not journal.done:
+        return fresh  # it was stopped before anything was done
+    if not journal.as_written:
+        raise FolderError(
+            f"{folder}/{JOURNAL} is not as it was written; name another folder with --out, or "
+            "begin anew in it with --restart"
+        )
     if journal.key != key:
         changed = sorted(
             name
@@ -101,22 +171,34 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     )
 
 
-class _Journal(msgspec.Struct, frozen=True, kw_only=True):
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """The file.  ``sha256``: of all else in it."""
+
     format: int
     key: str
     inputs: dict[str, Any]
     done: dict[str, dict[str, Any]]
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Journal:
+    key: str
+    inputs: dict[str, Any]
+    done: dict[str, dict[str, Any]]
+    as_written: bool
 
 
 def require_ours(folder: Path) -> None:
     """Raises FolderError for a folder that is neither a run of ours, nor empty, nor absent."""
-    _journal_of(folder)
+    if _held(folder):
+        _read_journal(folder)
 
 
-def _journal_of(folder: Path) -> _Journal | None:
-    """None for a folder that is absent, or empty but for what a killed run leaves.
+def _held(folder: Path) -> list[str]:
+    """What lies in a folder but for the lock and what a killed process was writing.
 
-    Raises FolderError for one that is not ours.
+    Raises FolderError for a file.
     """
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} is a file; name a folder with --out")
@@ -124,9 +206,7 @@ def _journal_of(folder: Path) -> _Journal | None:
     if not above.is_dir():
         raise FolderError(f"{folder} lies in the file {above.name}; name another folder with --out")
     found = [entry.name for entry in folder.iterdir()] if folder.exists() else []
-    if all(name == LOCK_FILE or name.startswith(UNFINISHED) for name in found):
-        return None
-    return _read_journal(folder)
+    return [name for name in found if name != LOCK_FILE and not name.startswith(WRITING)]
 
 
 def _empty(folder: Path) -> None:
@@ -143,17 +223,24 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    with suppress(OSError):  # the lock is in it
-        folder.rmdir()
 
 
 def _read_journal(folder: Path) -> _Journal:
     try:
-        journal = documents.read_as(folder / JOURNAL, _Journal)
-        if journal.format == FORMAT:
-            return journal
-    except (OSError, ValueError):
+        found = documents.read(folder / JOURNAL)
+        kept = msgspec.convert(found, _Stored)
+        if kept.format == 1:
+            return _Journal(key=kept.key, inputs=kept.inputs, done={}, as_written=True)
+        if kept.format == FORMAT:
+            del found["sha256"]
+            as_written = kept.sha256 == _key(found)
+            return _Journal(key=kept.key, inputs=kept.inputs, done=kept.done, as_written=as_written)
+    except (OSError, ValueError, KeyError):
         pass
     raise FolderError(
         f"{folder} is not empty and not a run of ours; name another folder with --out"
     )
+
+
+def _key(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -23,11 +23,13 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from compressor.augmentation import Augmentation
-from compressor.data import ImageData, inputs_of, rows_of_pass
+from compressor.data import ImageData, inputs_of
 from compressor.errors import DataError, OptionError
+from compressor.keeping import Snapshot
 from compressor.lessons import Lesson, Lessons, Network, Place
 from compressor.objectives import label_loss, logit_divergence
-from compressor.processes import all_shares
+from compressor.passes import Passes
+from compressor.processes import all_shares, own_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +107,15 @@ class ClassWise:
     temperature: float
     weight: float
 
-    def draw(
-        self, data: ImageData, size: int, generator: Generator, augment: Augmentation
-    ) -> Iterator[Lesson]:
+    def draw(self, data: ImageData, passes: Passes, augment: Augmentation) -> Iterator[Lesson]:
         labels = _labels(data)
         partners = Partners(labels)
-        for _, rows in _endless(len(labels), size, generator):
-            others = partners.draw(rows, generator)
+        for rows in passes:
+            others = partners.draw(rows, passes.generator)
             yield (
-                _inputs(data, rows, generator, augment),
+                _inputs(data, rows, passes, augment),
                 labels[rows],
-                _inputs(data, others, generator, augment),
+                _inputs(data, others, passes, augment),
             )
 
     def terms(self, network: Network, lesson: Lesson) -> Terms:
@@ -136,6 +136,12 @@ class ClassWise:
 
     def foresee(self, network: Network, coming: Sequence[Lesson]) -> None:
         """Nothing: a partner is asked in the same step."""
+
+    def state(self) -> Snapshot:
+        return Snapshot()
+
+    def restore(self, kept: Snapshot) -> None:
+        """There is nothing to remember: a partner is asked in the same step."""
 
 
 class Partners:
@@ -168,13 +174,11 @@ class PastPredictions:
         self._passes, self._alpha = passes, alpha
         self._table: Tensor | None = None
 
-    def draw(
-        self, data: ImageData, size: int, generator: Generator, augment: Augmentation
-    ) -> Iterator[Lesson]:
+    def draw(self, data: ImageData, passes: Passes, augment: Augmentation) -> Iterator[Lesson]:
         labels = _labels(data)
-        for number, rows in _endless(len(labels), size, generator):
-            place = torch.tensor([[number, len(labels)]]).expand(len(rows), 2)
-            yield _inputs(data, rows, generator, augment), labels[rows], rows, place
+        for rows in passes:
+            place = torch.tensor([[passes.number, len(labels)]]).expand(len(rows), 2)
+            yield _inputs(data, rows, passes, augment), labels[rows], rows, place
 
     def terms(self, network: Network, lesson: Lesson) -> Terms:
         pixels, labels, rows, place = lesson
@@ -199,6 +203,12 @@ class PastPredictions:
             assert rows is not None
             assert place is not None
             self._remember(_asked(network, pixels), rows, place)
+
+    def state(self) -> Snapshot:
+        return Snapshot(tensors={} if self._table is None else {"table": self._table})
+
+    def restore(self, kept: Snapshot) -> None:
+        self._table = kept.tensors.get("table")
 
     def _past(self, logits: Tensor, labels: Tensor, rows: Tensor, place: Tensor) -> Tensor:
         """Probabilities; the one-hot label of what was not predicted before."""
@@ -227,16 +237,12 @@ class LastBatch:
         # Answers to the images of lessons, until the lesson after comes: one while training.
         self._old: deque[Tensor] = deque()
 
-    def draw(
-        self, data: ImageData, size: int, generator: Generator, augment: Augmentation
-    ) -> Iterator[Lesson]:
+    def draw(self, data: ImageData, passes: Passes, augment: Augmentation) -> Iterator[Lesson]:
         labels = _labels(data)
-        before: Tensor | None = None
-        for _, rows in _endless(len(labels), size, generator):
-            now = _inputs(data, rows, generator, augment)
-            again = None if before is None else _inputs(data, before, generator, augment)
+        for rows in passes:
+            now, before = _inputs(data, rows, passes, augment), passes.before
+            again = None if before is None else _inputs(data, before, passes, augment)
             yield now, labels[rows], again, None if before is None else labels[before]
-            before = rows
 
     def terms(self, network: Network, lesson: Lesson) -> Terms:
         pixels, labels, again, labels_again = lesson
@@ -262,6 +268,14 @@ class LastBatch:
             assert pixels is not None
             self._old.append(_asked(network, pixels))
 
+    def state(self) -> Snapshot:
+        old = {str(place): all_shares(answers) for place, answers in enumerate(self._old)}
+        return Snapshot(tensors=old)
+
+    def restore(self, kept: Snapshot) -> None:
+        answers = (kept.tensors[str(place)] for place in range(len(kept.tensors)))
+        self._old = deque(own_share(one) for one in answers)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelsOnly:
@@ -272,10 +286,8 @@ class LabelsOnly:
 
     lessons: SelfTaught
 
-    def draw(
-        self, data: ImageData, size: int, generator: Generator, augment: Augmentation
-    ) -> Iterator[Lesson]:
-        return self.lessons.draw(data, size, generator, augment)
+    def draw(self, data: ImageData, passes: Passes, augment: Augmentation) -> Iterator[Lesson]:
+        return self.lessons.draw(data, passes, augment)
 
     def terms(self, network: Network, lesson: Lesson) -> Terms:
         found = self.lessons.terms(network, lesson)
@@ -286,6 +298,12 @@ class LabelsOnly:
 
     def foresee(self, network: Network, coming: Sequence[Lesson]) -> None:
         self.lessons.foresee(network, coming)
+
+    def state(self) -> Snapshot:
+        return self.lessons.state()
+
+    def restore(self, kept: Snapshot) -> None:
+        self.lessons.restore(kept)
 
 
 # -- makers ------------------------------------------------------------------------------------
@@ -346,17 +364,10 @@ def _labels(data: ImageData) -> Tensor:
     return labels
 
 
-def _endless(count: int, size: int, generator: Generator) -> Iterator[tuple[int, Tensor]]:
-    """The number of the pass and the rows of each batch, pass after pass."""
-    number = 0
-    while True:
-        for rows in rows_of_pass(count, size, generator):
-            yield number, rows
-        number += 1
-
-
-def _inputs(data: ImageData, rows: Tensor, generator: Generator, augment: Augmentation) -> Tensor:
-    return inputs_of(data.train, rows, data.preprocessing, generator=generator, augment=augment)
+def _inputs(data: ImageData, rows: Tensor, passes: Passes, augment: Augmentation) -> Tensor:
+    return inputs_of(
+        data.train, rows, data.preprocessing, generator=passes.generator, augment=augment
+    )
 
 
 def _asked(network: Network, pixels: Tensor) -> Tensor:

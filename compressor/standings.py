@@ -1,12 +1,13 @@
 """Standings on disk: where a run stopped, and how it goes on from there.
 
-Comes in: a ``Standing`` after a phase, the run's folder.  Goes out: its values in one file, its
-facts for the journal; and back.  The structure is not stored: the plan and the dense graph give it
-again.  Knows nothing of what phases do.
+Comes in: a ``Standing`` after a phase, the folder of what is unfinished.  Goes out: its values in
+one file, its facts for the journal; and back.  The structure is not stored: the plan and the dense
+graph give it again.  Knows nothing of what phases do.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -46,9 +47,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 def keep_standing(folder: Path, standing: Standing, dense: Graph) -> dict[str, Any]:
     """Write the values into ``folder``; returns the facts for the journal, as plain values.
 
-    Values of earlier phases stay until ``forget_standings``: the journal may still speak of them.
+    What was kept before stays until ``forget_before``: the journal may still speak of it.
     """
-    with replacing(folder / PATTERN.format(standing.done)) as path:
+    with replacing(folder / file_of(standing.done)) as path:
         save_tensors(_tensors(standing), path)
     facts = Facts(
         done=standing.done,
@@ -64,11 +65,16 @@ def keep_standing(folder: Path, standing: Standing, dense: Graph) -> dict[str, A
     return plain
 
 
+def file_of(done: int) -> str:
+    """The name of the file after so many phases."""
+    return PATTERN.format(done)
+
+
 def read_standing(folder: Path, facts: Mapping[str, Any], site: Site) -> Standing:
     """The standing whose facts are these.  Raises FolderError where its values are not there."""
     try:
         found = msgspec.convert(facts, Facts)
-        values = load_file(folder / PATTERN.format(found.done))
+        values = load_file(folder / file_of(found.done))
     except (OSError, ValueError, SafetensorError, msgspec.ValidationError) as error:
         raise FolderError(
             f"{folder} cannot be continued: its journal or the values it speaks of are damaged; "
@@ -88,11 +94,12 @@ def read_standing(folder: Path, facts: Mapping[str, Any], site: Site) -> Standin
     )
 
 
-def forget_standings(folder: Path, but: int = 0) -> None:
-    """Remove the values of all standings ``but`` those after so many phases."""
-    for path in folder.glob(PATTERN.format("*")):
-        if path.name != PATTERN.format(but):
-            path.unlink()
+def forget_before(folder: Path, done: int) -> None:
+    """Remove what was kept before so many phases were over, and in their midst."""
+    for number in range(1, done + 1):
+        shutil.rmtree(folder / f"phase-{number}", ignore_errors=True)
+    for number in range(1, done):
+        (folder / file_of(number)).unlink(missing_ok=True)
 
 
 def _shape(graph: Graph, dense: Graph) -> Shape:

@@ -26,7 +26,7 @@ from compressor.errors import (
     OptionError,
 )
 from compressor.evaluation import accuracy, evaluate, logits_of, output_size
-from compressor.files import check_writable, remove_unfinished_of, replacing, sha256
+from compressor.files import check_writable, replacing, sha256, sweep_of
 from compressor.graphs import Graph
 from compressor.loading import Teacher, capture_teacher, untrained
 from compressor.locks import beside, held
@@ -106,7 +106,7 @@ def train(
         listener.note(note)
     with held(beside(out), "compressor train", listener.note):
         _check_out(out, restart)  # another one may have ended meanwhile
-        remove_unfinished_of(out)
+        sweep_of(out)
         check_writable(out)
         listener.stage(f"train for {length}")
         found = _learn(graph, opened, length, seed, batch_size, device, listener)

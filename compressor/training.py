@@ -1,7 +1,7 @@
 """The student while it is trained: its copy on the device, its optimiser, the best weights so far.
 
 In: a graph, lessons.  Out: steps.  Knows nothing of time, validation or when to stop:
-``distillation`` holds the loop.
+``loop`` holds the loop.
 """
 
 from __future__ import annotations
@@ -20,14 +20,26 @@ from compressor.augmentation import Augmentation
 from compressor.data import ImageData
 from compressor.features import Observed
 from compressor.graphs import Graph
+from compressor.keeping import (
+    Snapshot,
+    joined,
+    noise,
+    part_of,
+    put_values,
+    restore_noise,
+    values_of,
+)
 from compressor.lessons import Lesson, MakeLessons
 from compressor.optimisation import (
     AveragedWeights,
     Optimisation,
     copy_values,
+    give_memory,
+    memory_of,
     normalises_batches,
     set_learning_rate,
 )
+from compressor.passes import Passes
 from compressor.processes import WholeBatchNorm, share_of
 from compressor.validation import Validation
 
@@ -83,12 +95,10 @@ class Trainer:
         copied.to(memory_format=self.how.memory_format)
         return copied
 
-    def draw(
-        self, data: ImageData, size: int, generator: torch.Generator, augment: Augmentation
-    ) -> Iterator[Lesson]:
-        """Lessons without end, on the device; all processes draw the same ``size`` images, and
-        each has its share of them."""
-        for lesson in self.lessons.draw(data, size, generator, augment):
+    def draw(self, data: ImageData, passes: Passes, augment: Augmentation) -> Iterator[Lesson]:
+        """Lessons without end, on the device; all processes draw the same images, and each has its
+        share of them."""
+        for lesson in self.lessons.draw(data, passes, augment):
             yield tuple(self._moved(part) for part in lesson)
 
     def _moved(self, part: Tensor | None) -> Tensor | None:
@@ -124,6 +134,13 @@ class Trainer:
             self.accelerator.reduce(torch.tensor(value, device=self.accelerator.device), "mean")
         )
 
+    def highest(self, value: int) -> int:
+        """The highest of a number over all processes."""
+        if self.accelerator.num_processes == 1:
+            return value
+        own = torch.tensor([value], device=self.accelerator.device)
+        return int(self.accelerator.gather(own).max())
+
     def agreed(self, found: Validation) -> Validation:
         """The mean of what all processes validated: the last digits may differ."""
         return replace(
@@ -158,3 +175,37 @@ class Trainer:
         self.averaged.restart(self.learner)
         self.optimiser.state.clear()
         self.loss = torch.zeros_like(self.loss)
+
+    def state(self) -> Snapshot:
+        """All that the next step depends on, but for the lesson; see ``Lessons.state``."""
+        counts = {"steps": self.steps, "averaged": self.averaged.steps, "factor": self._factor}
+        return joined(
+            {
+                "learner": values_of(self.learner),
+                "averaged": values_of(self.averaged.graph),
+                "best": values_of(self.best),
+                "optimiser": memory_of(self.optimiser),
+                "parts": Snapshot() if self.parts is None else self.parts.state(),
+                "lessons": self.lessons.state(),
+                "noise": noise(self.accelerator.device),
+                "last": Snapshot(tensors={"loss": self.loss}, facts=counts),
+            }
+        )
+
+    def restore(self, kept: Snapshot) -> None:
+        """Go on from there, in a trainer that was made of the same student."""
+        put_values(part_of(kept, "learner"), self.learner)
+        put_values(part_of(kept, "averaged"), self.averaged.graph)
+        put_values(part_of(kept, "best"), self.best)
+        give_memory(part_of(kept, "optimiser"), self.optimiser)
+        if self.parts is not None:
+            self.parts.restore(part_of(kept, "parts"))
+        there = self.accelerator.device
+        lessons = part_of(kept, "lessons")
+        tensors = {name: tensor.to(there) for name, tensor in lessons.tensors.items()}
+        self.lessons.restore(Snapshot(tensors=tensors, facts=lessons.facts))
+        last = part_of(kept, "last")
+        self.loss = last.tensors["loss"].to(there)
+        self.steps, self.averaged.steps = last.facts["steps"], last.facts["averaged"]
+        self._factor = last.facts["factor"]
+        restore_noise(part_of(kept, "noise"), there)

@@ -20,6 +20,7 @@ from compressor.graphs import Graph
 from compressor.objectives import label_loss, logit_divergence
 from compressor.types import Preprocessing
 
+MOST_IMAGES = 1000  # that are looked at each time
 # Below this a metric may be luck, and halving it says nothing.
 _TELLING_METRIC = 0.2
 _ONE_SIDED = 1.645  # standard errors
@@ -111,9 +112,10 @@ def make_validator(
     batch_size: int,
     memory_format: torch.memory_format = torch.contiguous_format,
     seconds: float | None = None,
+    most: int = MOST_IMAGES,
     clock: Clock,
 ) -> Validator:
-    """At most 1,000 images, or what a teacher answers in ``seconds``, as a fixed sample.
+    """``most`` images at the most, or what a teacher answers in ``seconds``, as a fixed sample.
 
     The sample is the same whatever the run's seed, so runs compare.  Raises DataError where there
     are no images, or where neither labels nor a teacher could judge an answer.
@@ -121,7 +123,7 @@ def make_validator(
     labelled = use_labels and images.labels is not None
     if teacher is None and not labelled:
         raise DataError("validation needs labels or a teacher: give labelled images or a teacher")
-    most = min(len(images.pixels), 1000)
+    most = min(len(images.pixels), most)
     if not most:
         raise DataError("there are no validation images: give more images, or a val/ folder")
     order = torch.randperm(len(images.pixels), generator=torch.Generator().manual_seed(0))

@@ -15,7 +15,7 @@ from compressor.memory import is_out_of_memory, out_of_memory
 from compressor.pacing import forward
 
 if TYPE_CHECKING:
-    from compressor.distillation import Progress
+    from compressor.loop import Progress
 
 
 class Listener(Protocol):

@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.report import read_report
 from compressor.errors import FolderError, OptionError
 from compressor.evaluation import output_size, require_finite
-from compressor.files import remove_unfinished_of, replacing
+from compressor.files import replacing, sweep_of
 from compressor.graphs import Graph, export_program
 from compressor.loading import Teacher, capture_teacher, load
 from compressor.locks import beside, held, require_idle
@@ -247,7 +247,7 @@ def _delivering(out: Path, sources: Sequence[Path], packaging: Packaging) -> Ite
     _require_ours(out)
     with held(beside(out), "compressor export"):
         _require_ours(out)  # another one may have ended meanwhile
-        remove_unfinished_of(out)
+        sweep_of(out)
         with replacing(out) as place:
             place.mkdir()
             yield place

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from compressor import cli
+from compressor.stopping import STOPPED_TRAINING
 from tests.benchmarks.reports import small_report
 from tests.benchmarks.small_files import write_linear
 from tests.benchmarks.strictness import mistakes
@@ -299,7 +302,7 @@ def test_an_interrupted_build_continues_after_training(
         status, _, err = run(*arguments)
     assert status == 130
     assert "the same command continues" in err
-    (kept,) = (work / "interrupted").glob("standing-*.safetensors")
+    (kept,) = (work / "interrupted/unfinished").glob("standing-*.safetensors")
     trained = load_file(kept)
     with monkeypatch.context() as patched:
         patched.setattr(following, "carry_out", stop)  # it must not be needed again
@@ -309,6 +312,39 @@ def test_an_interrupted_build_continues_after_training(
     student = load_file(work / "interrupted/student.safetensors")
     assert all(torch.equal(value, trained[f"student/{name}"]) for name, value in student.items())
     assert not kept.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_training_is_obeyed_once_training_is_kept(
+    number: int, expected: int, work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor import loop
+    from compressor.console import Console
+
+    sent: list[float] = []
+
+    def send(console: Console, progress: loop.Progress) -> None:
+        if not sent:
+            os.kill(os.getpid(), number)
+        sent.append(progress.done_share)
+
+    out = f"stopped-{expected}"
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_CHECK_EVERY", 1)
+        patched.setattr(Console, "training", send)
+        status, _, err = run(*UNTIMED[:-1], out)
+    assert status == expected
+    assert len(sent) == 1  # at the next step it is over
+    assert err.splitlines() == [f"error: {STOPPED_TRAINING}"]
+    assert [path.name for path in (work / out / "unfinished/phase-3").iterdir()] == [
+        "training-0.safetensors"
+    ]
+    assert run(*UNTIMED[:-1], out)[0] == 0
+    assert run(*UNTIMED[:-1], f"whole-{expected}")[0] == 0
+    names = ("student.safetensors", "plan.json", "onnx/student.onnx")
+    for name in names:
+        assert (work / out / name).read_bytes() == (work / f"whole-{expected}" / name).read_bytes()
 
 
 def test_analyze_prints_groups_and_json_holds_the_agreed_keys(run: Run) -> None:

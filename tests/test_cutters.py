@@ -23,12 +23,12 @@ from compressor.cutters import (
     removed_units,
 )
 from compressor.errors import BudgetError
-from compressor.gradual import cubic
 from compressor.graphs import Graph, capture
 from compressor.planning import keep_mask, plan, plan_uniform
 from compressor.removal import mask, remove
 from compressor.scoring import Batches, Criterion, score
 from compressor.sparsity import magnitudes
+from compressor.stretches import cubic
 from compressor.types import Analysis, Budget, BudgetOf, Scores
 from tests import zoo
 from tests.zoo import ZOO

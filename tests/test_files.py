@@ -16,14 +16,14 @@ import pytest
 
 from compressor.errors import FolderError, SurroundingsError
 from compressor.files import (
-    UNFINISHED,
+    WRITING,
     check_writable,
     entries_of,
-    remove_unfinished,
-    remove_unfinished_of,
     replacing,
     scratch_folder,
     sha256,
+    sweep,
+    sweep_of,
     write_bytes,
 )
 
@@ -164,18 +164,18 @@ def test_a_folder_takes_the_place_of_a_folder_or_leaves_it(
 def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:
     for place in ("run", "run/onnx"):
         (tmp_path / place).mkdir()
-        (tmp_path / place / f"{UNFINISHED}x-1").mkdir()
-        (tmp_path / place / f"{UNFINISHED}x-1" / "half").write_bytes(b"1")
+        (tmp_path / place / f"{WRITING}x-1").mkdir()
+        (tmp_path / place / f"{WRITING}x-1" / "half").write_bytes(b"1")
     (tmp_path / "run" / "whole").write_bytes(b"1")
-    remove_unfinished(tmp_path / "run")
+    sweep(tmp_path / "run")
     assert content(tmp_path) == {"run/whole": b"1"}
 
 
 def test_beside_others_only_what_was_left_of_the_same_path_is_removed(tmp_path: Path) -> None:
     for name in ("a.pt", "a.pt2"):
-        (tmp_path / f"{UNFINISHED}{name}-1").mkdir()
-    remove_unfinished_of(tmp_path / "a.pt")
-    assert [path.name for path in tmp_path.iterdir()] == [f"{UNFINISHED}a.pt2-1"]
+        (tmp_path / f"{WRITING}{name}-1").mkdir()
+    sweep_of(tmp_path / "a.pt")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{WRITING}a.pt2-1"]
 
 
 MOUNTED = """

@@ -22,23 +22,14 @@ from compressor.cutters import (
     masked_units,
     removed_units,
 )
-from compressor.distillation import Progress, distill
+from compressor.distillation import distill
 from compressor.errors import OptionError
 from compressor.evaluation import accuracy, evaluate
 from compressor.features import Observed, observed_graph, representation_node
-from compressor.gradual import (
-    Gradual,
-    Teach,
-    cubic,
-    linear,
-    objective_change,
-    prune_gradually,
-    split,
-    taught_by_another,
-    taught_by_itself,
-)
+from compressor.gradual import Gradual, prune_gradually
 from compressor.graphs import Graph, capture
 from compressor.lessons import Lesson, Lessons, MakeLessons, Network, Place
+from compressor.loop import Progress
 from compressor.objectives import Signals, logit_objective
 from compressor.optimisation import Optimisation, plain_adamw
 from compressor.pacing import Deadline, Epochs
@@ -47,6 +38,13 @@ from compressor.proof import prove
 from compressor.removal import mask, remove
 from compressor.representations import cross_correlation_loss, representation_objective
 from compressor.scoring import score
+from compressor.stretches import cubic, linear, split
+from compressor.tutors import (
+    Teach,
+    objective_change,
+    taught_by_another,
+    taught_by_itself,
+)
 from compressor.types import Budget
 from tests.test_distillation import FAST, same, small_graph, some_data, values
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from compressor.errors import FolderError
-from compressor.files import UNFINISHED
+from compressor.building.claiming import claimed
+from compressor.errors import BudgetError, FolderError
+from compressor.files import WRITING
 from compressor.locks import LOCK_FILE
-from compressor.runs import open_run, require_ours
+from compressor.runs import Run, open_run, require_ours
+from compressor.watching import Silent
 
 INPUTS = {"teacher": "abc", "seed": 0}
 
@@ -31,8 +33,102 @@ def test_same_inputs_continue_after_finished_stages(tmp_path: Path) -> None:
     run.begin()
     run.finish("trained", {"top1": 0.5})
     again = open_run(tmp_path / "run", INPUTS)
-    assert again.done == {"trained": {"top1": 0.5}}
+    assert again.finished("trained") == {"top1": 0.5}
+    assert again.finished("exported") is None
     assert not again.complete
+
+
+def test_a_stage_is_done_while_what_it_depends_on_and_its_files_stay(tmp_path: Path) -> None:
+    run = open_run(tmp_path, INPUTS)
+    run.begin()
+    run.write("onnx/student.onnx", [1, 2])
+    run.finish("exported", {}, depends_on=["abc", 1], files=["onnx/student.onnx"])
+    again = open_run(tmp_path, INPUTS)
+    assert again.finished("exported", ["abc", 1]) == {}
+    assert again.finished("exported", ["abc", 2]) is None
+    before = again.mark("exported")
+    (tmp_path / "onnx/student.onnx").write_text("[1, 3]")
+    assert again.finished("exported", ["abc", 1]) is None
+    run.finish("exported", {}, depends_on=["abc", 1], files=["onnx/student.onnx"])
+    assert run.mark("exported") != before
+    (tmp_path / "onnx/student.onnx").unlink()
+    assert run.finished("exported", ["abc", 1]) is None
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> None:
+    left = tmp_path / ".writing-abc"
+    left.mkdir()
+    (left / "journal.json").write_text("{")
+    _begin(tmp_path)  # killed as it began
+    deep = tmp_path / "onnx/.writing-def"
+    deep.mkdir(parents=True)
+    _begin(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*")} == {"onnx", "journal.json"}
+
+
+def _begin(folder: Path) -> None:
+    with claimed(folder, INPUTS, device="cpu", restart=False, listener=Silent()) as run:
+        run.begin()
+
+
+def test_refused_input_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    for folder, existed in ((tmp_path / "new", False), (tmp_path / "empty", True)):
+        if existed:
+            folder.mkdir()
+        with pytest.raises(BudgetError):
+            _refuse(open_run(folder, INPUTS))
+        assert folder.exists() == existed
+        assert not existed or not any(folder.iterdir())
+    open_run(tmp_path / "begun", INPUTS).begin()
+    with pytest.raises(BudgetError):
+        _refuse(open_run(tmp_path / "begun", INPUTS), "target")
+    assert open_run(tmp_path / "begun", INPUTS).finished("target") == {}  # days may be in it
+    with pytest.raises(BudgetError):
+        _refuse(open_run(tmp_path / "far", INPUTS), "phases")
+    assert open_run(tmp_path / "far", INPUTS).finished("phases") == {}
+
+
+def test_refused_input_leaves_a_locked_folder_to_its_lock(tmp_path: Path) -> None:
+    for folder, existed in ((tmp_path / "new", False), (tmp_path / "empty", True)):
+        if existed:
+            folder.mkdir()
+        with claimed(folder, INPUTS, device="cpu", restart=False, listener=Silent()) as run:
+            with pytest.raises(BudgetError):
+                _refuse(run)
+            assert [path.name for path in folder.iterdir()] == [LOCK_FILE]
+        assert folder.exists() == existed
+        assert not existed or not any(folder.iterdir())
+
+
+def _refuse(run: Run, *stages: str) -> None:
+    with run.withdrawing():
+        run.begin()
+        for stage in stages:
+            run.finish(stage, {})
+        raise BudgetError("out of reach")
+
+
+def test_a_journal_changed_by_hand_is_refused_but_can_be_begun_anew(tmp_path: Path) -> None:
+    run = open_run(tmp_path, INPUTS)
+    run.begin()
+    run.finish("phases", {"loss": float("nan"), "shares": (0.1, 1)})
+    assert open_run(tmp_path, INPUTS).finished("phases") == {"loss": None, "shares": [0.1, 1]}
+    text = (tmp_path / "journal.json").read_text()
+    (tmp_path / "journal.json").write_text(text.replace("0.1", "0.2"))
+    with pytest.raises(FolderError, match=r"not as it was written.*--restart"):
+        open_run(tmp_path, INPUTS)
+    assert open_run(tmp_path, INPUTS, restart=True).done == {}
+
+
+def test_a_run_of_the_format_before_is_ours_and_its_stages_are_done_anew(tmp_path: Path) -> None:
+    run = open_run(tmp_path, INPUTS)
+    run.begin()
+    run.finish("phases", {})
+    text = (tmp_path / "journal.json").read_text()
+    (tmp_path / "journal.json").write_text(text.replace('"format": 2', '"format": 1'))
+    assert open_run(tmp_path, INPUTS).done == {}
+    (tmp_path / "manifest.json").write_text("{}")
+    assert open_run(tmp_path, INPUTS).complete
 
 
 def test_a_run_with_its_manifest_is_complete(tmp_path: Path) -> None:
@@ -43,7 +139,10 @@ def test_a_run_with_its_manifest_is_complete(tmp_path: Path) -> None:
 
 
 def test_other_inputs_are_refused_and_named(tmp_path: Path) -> None:
-    open_run(tmp_path, INPUTS).begin()
+    run = open_run(tmp_path, INPUTS)
+    run.begin()
+    assert open_run(tmp_path, {**INPUTS, "seed": 1}).done == {}  # nothing is lost yet
+    run.finish("trained", {})
     with pytest.raises(FolderError, match=r"other inputs \(seed\)"):
         open_run(tmp_path, {**INPUTS, "seed": 1})
 
@@ -76,7 +175,7 @@ def test_restart_empties_a_folder_of_ours(tmp_path: Path) -> None:
 
 def test_what_a_kill_leaves_of_a_first_write_is_no_foreign_folder(tmp_path: Path) -> None:
     (tmp_path / LOCK_FILE).touch()
-    (tmp_path / f"{UNFINISHED}journal.json-1").mkdir()
+    (tmp_path / f"{WRITING}journal.json-1").mkdir()
     assert open_run(tmp_path, INPUTS).done == {}
     require_ours(tmp_path)
     (tmp_path / "thesis.tex").touch()

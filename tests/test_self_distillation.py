@@ -20,6 +20,7 @@ from compressor.graphs import Graph
 from compressor.lessons import Lesson, Network
 from compressor.objectives import label_loss, logit_divergence
 from compressor.pacing import Epochs
+from compressor.passes import Passes
 from compressor.self_distillation import (
     SELF_DISTILLATIONS,
     MakeSelfTaught,
@@ -47,7 +48,8 @@ def made(name: str, passes: int = 1) -> SelfTaught:
 
 
 def drawn(lessons: SelfTaught, count: int, size: int = 16, seed: int = 0) -> list[Lesson]:
-    stream = lessons.draw(some_data(), size, Generator().manual_seed(seed), no_augmentation)
+    passes = Passes(len(some_data().train), size, Generator().manual_seed(seed))
+    stream = lessons.draw(some_data(), passes, no_augmentation)
     return list(islice(stream, count))
 
 
@@ -161,7 +163,8 @@ def test_the_second_half_of_a_lesson_is_the_lesson_before_augmented_anew() -> No
         assert now[3] is not None
         assert torch.equal(before[0], now[2])
         assert torch.equal(before[1], now[3])
-    stream = made("dlb").draw(some_data(), 16, Generator().manual_seed(0), shift(2))
+    passes = Passes(len(some_data().train), 16, Generator().manual_seed(0))
+    stream = made("dlb").draw(some_data(), passes, shift(2))
     first, second = islice(stream, 2)
     assert first[0] is not None
     assert second[2] is not None
@@ -290,8 +293,9 @@ def test_images_without_labels_are_refused_in_one_line(name: str) -> None:
     unlabelled = some_data(labels=False)
     hidden = replace(some_data(), train=replace(some_data().train, labels=None))
     for data in (unlabelled, hidden):
+        passes = Passes(len(data.train), 16, Generator().manual_seed(0))
         with pytest.raises(DataError, match="needs labelled training images") as refused:
-            next(made(name).draw(data, 16, Generator().manual_seed(0), no_augmentation))
+            next(made(name).draw(data, passes, no_augmentation))
         assert "\n" not in str(refused.value)
 
 

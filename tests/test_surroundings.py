@@ -155,7 +155,7 @@ def require_whole(folder: Path, undisturbed: dict[str, bytes]) -> None:
         return
     assert not (folder / "manifest.json").exists()
     for name, content in bytes_of(folder).items():
-        assert files.UNFINISHED not in name
+        assert files.WRITING not in name
         assert name != LOCK_FILE
         if not name.startswith("standing-"):
             assert content == undisturbed[name], name
@@ -191,7 +191,9 @@ class Disk:
             journal = json.loads((self.folder / "journal.json").read_bytes())
         except OSError:
             return -1
-        return int(journal["done"].get("phases", {}).get("standing", {}).get("done", 0))
+        return int(
+            journal["done"].get("phases", {}).get("result", {}).get("standing", {}).get("done", 0)
+        )
 
     @contextmanager
     def refusing(self, patch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -316,7 +318,7 @@ def test_a_disk_that_is_really_full_is_one_line(work: Path, size: int) -> None:
     assert "No space left on device" in error
     assert LOCK_FILE not in names
     assert "manifest.json" not in names
-    assert not any(name.startswith(files.UNFINISHED) for name in names)
+    assert not any(name.startswith(files.WRITING) for name in names)
 
 
 @pytest.mark.slow
@@ -397,7 +399,7 @@ def test_a_second_build_into_one_folder_is_refused_and_told_whose_it_is(
     with pytest.raises(KeyboardInterrupt):
         build(teacher, folder, Noting())  # a folder of a lock alone is an empty one
     assert any(f"was locked by process {process.pid}" in note for note in notes)
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == ["journal.json"]
 
 
 def test_a_restart_does_not_empty_the_folder_of_a_build_at_work(

@@ -2,6 +2,7 @@
 
     inputs       what a run depends on
     claiming     the run folder for one build alone
+    stages       stages that are done once, by the journal
     targets      the widths that a target likes, as part of the budget
     deployables  a finished student becomes the files that ship
     speeds       teacher and student timed in pairs, and why the gain is what it is

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from compressor.files import remove_unfinished
+from compressor.files import sweep
 from compressor.locks import LOCK_FILE, held
 from compressor.processes import is_first, wait
 from compressor.runs import Run, open_run, require_ours
@@ -38,7 +38,7 @@ def claimed(
         yield finished
         return
     with held(folder / LOCK_FILE, "compressor build", listener.note):
-        remove_unfinished(folder)
+        sweep(folder)
         run = open_run(folder, inputs, restart=restart)
         wait(device)
         yield run

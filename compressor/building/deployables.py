@@ -1,24 +1,29 @@
 """A finished student becomes the files that ship, each checked and its accuracy measured.
 
-Comes in: a ``Standing``.  Goes out: what the report says of each file.  Knows nothing of clocks.
+Comes in: a ``Standing``.  Goes out: what the report says of each file.  Both stages are journaled.
+Knows nothing of clocks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import torch
 
+from compressor.building.stages import Made, files_in, once
 from compressor.data import Images, batches
 from compressor.evaluation import output_size
 from compressor.execution import Site, Standing
 from compressor.loading import Teacher
 from compressor.runs import Run
-from compressor.samples import evaluation_images
+from compressor.samples import digest, evaluation_images
 from compressor.types import Precisions
 
 PARITY_SAMPLES = 8  # batches of 1, 2 and 5
+SHIPPED = ("student.*", "onnx/*", "golden.npz", "preprocessor_config.json", "labels.json")
 
 
 def ship_student(
@@ -31,6 +36,7 @@ def ship_student(
     threads: int,
     static_batch: bool,
 ) -> tuple[Any, ...]:
+    from export.deployables import Deployable
     from export.descriptions import Description
     from export.manifest import installed_versions
     from export.precisions import precisions_of
@@ -39,7 +45,6 @@ def ship_student(
     from export.weights import write_weights
 
     data, student, plan = site.data, standing.student, standing.plan
-    write_weights(student, run.folder / "student.safetensors")
     labels = teacher.labels or (data.classes if len(data.classes) == output_size(student) else None)
     facts = Description(
         architecture=teacher.source.architecture,
@@ -52,31 +57,46 @@ def ship_student(
     images = evaluation_images(data)
     first = Images(pixels=images.pixels[:PARITY_SAMPLES], labels=None)
     samples = torch.cat([pixels for pixels, _ in batches(first, data.preprocessing, 64)])
-    with site.watch.timed("export"):
-        site.listener.stage("export and verify")
-        shipped = ship(
-            run.folder,
-            Subject(name="teacher", graph=site.graph, description=facts),
-            Subject(name="student", graph=student, description=cut),
-            samples,
-            precisions=precisions_of(precisions.names),
-            examples=_examples(site, precisions.calibration),
-            opset=opset,
-            threads=threads,
-            static_batch=static_batch,
-        )
-        write_preprocessing(run.folder, data.preprocessing, labels)
-    with site.watch.timed("evaluation"):
-        site.listener.stage("measure the files")
-        return measure(
-            run.folder,
-            shipped,
-            images,
-            data.preprocessing,
-            samples,
-            max_drop=precisions.max_drop,
-            threads=threads,
-        )
+
+    def export() -> Made:
+        with site.watch.timed("export"):
+            site.listener.stage("export and verify")
+            write_weights(student, run.folder / "student.safetensors")
+            made = ship(
+                run.folder,
+                Subject(name="teacher", graph=site.graph, description=facts),
+                Subject(name="student", graph=student, description=cut),
+                samples,
+                precisions=precisions_of(precisions.names),
+                examples=_examples(site, precisions.calibration),
+                opset=opset,
+                threads=threads,
+                static_batch=static_batch,
+            )
+            write_preprocessing(run.folder, data.preprocessing, labels)
+        return Made(value=made, files=files_in(run, *SHIPPED))
+
+    def evaluate() -> Made:
+        with site.watch.timed("evaluation"):
+            site.listener.stage("measure the files")
+            made = measure(
+                run.folder,
+                shipped,
+                images,
+                data.preprocessing,
+                samples,
+                max_drop=precisions.max_drop,
+                threads=threads,
+            )
+        return Made(value=made)
+
+    def done(stage: str, depends_on: Any, work: Callable[[], Made]) -> tuple[Deployable, ...]:
+        found = once(run, site.watch, stage, depends_on, work)
+        return msgspec.convert(found, tuple[Deployable, ...])
+
+    shipped = done("export", [run.mark("phases"), threads], export)
+    asked = [run.mark("export"), digest(images), precisions.max_drop, threads]
+    return done("evaluation", asked, evaluate)
 
 
 def _examples(site: Site, calibration: str) -> Any:

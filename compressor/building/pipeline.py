@@ -3,14 +3,17 @@
     capture -> analyze -> score -> plan -> remove -> prove -> repair -> distill -> export -> verify
     -> benchmark -> report
 
-Comes in: values.  Goes out: the folder of docs/design.md, section 6.
+Comes in: values.  Goes out: the folder of docs/design.md, section 6.  Capture, analysis and data
+are done anew when a run is continued; all else is there already, or goes on from where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from compressor import reporting
 from compressor.building.claiming import claimed
@@ -18,25 +21,28 @@ from compressor.building.closing import check_key, close
 from compressor.building.deployables import ship_student
 from compressor.building.inputs import inputs_of
 from compressor.building.speeds import measure_speeds, require_measured
-from compressor.building.targets import for_target
-from compressor.errors import DefectError
+from compressor.building.stages import rounded
+from compressor.building.targets import aim_of
+from compressor.errors import DefectError, FolderError, SurroundingsError
 from compressor.execution import Site, Standing, follow, require_possible
 from compressor.judging import Judge
 from compressor.loading import Teacher, fresh_start
 from compressor.pacing import Deadline, Epochs
 from compressor.preparing import prepare
-from compressor.processes import is_first, own_device
+from compressor.processes import is_first, own_device, told_by_first, wait
 from compressor.recipes import Recipe, prune_then_distill
 from compressor.removal import remove
 from compressor.reporting import plain
-from compressor.runs import Run
-from compressor.standings import forget_standings, keep_standing, read_standing
+from compressor.runs import UNFINISHED, Run
+from compressor.snapshots import SnapshotFiles
+from compressor.standings import file_of, forget_before, keep_standing, read_standing
+from compressor.stopping import Stop
 from compressor.types import FP32_ALONE, USUAL_FILES, Budget, Packaging, Precisions
 from compressor.watching import Listener, Silent, Stopwatch
 
 FRESH_SEEDS = 1000  # added to the seed: a teacher trained with it started from its own weights
 DEFAULT_LENGTH = Deadline(600.0)
-REPORTED = "report"  # a stage of the journal: all files but those that are made of the report
+REPORT = "report.json"
 
 
 def build(
@@ -64,6 +70,7 @@ def build(
     command: Sequence[str] = (),
     listener: Listener | None = None,
     stopwatch: Stopwatch | None = None,
+    stop: Stop | None = None,
 ) -> Path:
     """Build the student of ``teacher`` and all that shows what it is; returns the run folder.
 
@@ -74,12 +81,14 @@ def build(
     the plan takes, probed for ``probe_minutes`` first where they are not known; None: multiples.
     ``threads`` 0 leaves torch's own number.  A folder that holds this very run is continued, or
     returned at once when complete; no other build may be at work in it (``locks``).  Under a
-    launcher of several processes the first one writes.
+    launcher of several processes the first one writes.  ``stop``: who may ask it to end; training
+    does so with all that it needs to go on kept.
 
     ``full_benchmark``: throughput and load too, with ``slo_ms`` the p99 that load must keep.
 
-    Raises InputError kinds before anything is written; SurroundingsError where the folder is in
-    use, deleted meanwhile, or the disk refuses; ProofError and ParityError name defects.
+    Raises InputError kinds and leaves the folder as it was; SurroundingsError where the folder is
+    in use, deleted meanwhile, or the disk refuses; ProofError and ParityError name defects; Stopped
+    as ``stop`` has it.
     """
     from benchmarks.deep import require_limit
 
@@ -95,38 +104,44 @@ def build(
     )  # fmt: skip
     device = own_device(device)
     with claimed(folder, inputs, device=device, restart=restart, listener=listener) as run:
-        if run.complete or REPORTED in run.done:
+        if run.complete or run.finished("report") is not None:
             require_measured(folder, full_benchmark)
-            return folder if run.complete else _closed(run, command, seed, packaging)
-        prepared = prepare(
-            teacher,
-            data,
-            test,
-            sample=sample,
-            seed=seed,
-            device=device,
-            listener=listener,
-            watch=watch,
-        )
-        aim = for_target(target, budget, prepared, threads, probe_minutes, device, listener, watch)
-        site = Site(
-            graph=prepared.graph,
-            fresh=partial(fresh_start, teacher, prepared.graph, FRESH_SEEDS + seed),
-            analysis=prepared.analysis,
-            data=prepared.data,
-            sample=prepared.sample,
-            budget=aim.budget,
-            expectation=aim.expectation,
-            seed=seed,
-            device=device,
-            judge=Judge(
-                prepared.graph, prepared.data, device, watch, trained=teacher.source.trained
-            ),
-            listener=listener,
-            watch=watch,
-        )
-        require_possible(recipe.phases, site, length)
-        standing = _carried_out(recipe, site, length, run)
+            if not run.complete and is_first():
+                _end(run, command, seed, packaging)
+            return folder
+        _require_alike(run, device)
+        with run.withdrawing() if is_first() else nullcontext():
+            if is_first():
+                run.begin()
+            keeper = SnapshotFiles(run.unfinished, stop=stop, writes=is_first())
+            prepared = prepare(
+                teacher, data, test, sample=sample, seed=seed, device=device, listener=listener,
+                watch=watch, keeper=keeper.at("pictures"),
+            )  # fmt: skip
+            aim = aim_of(
+                run, target, budget, prepared, threads, probe_minutes, device, listener, watch
+            )
+            judge = Judge(
+                prepared.graph, prepared.data, device, watch, trained=teacher.source.trained,
+                keeper=keeper.at("answers"),
+            )  # fmt: skip
+            site = Site(
+                graph=prepared.graph,
+                fresh=partial(fresh_start, teacher, prepared.graph, FRESH_SEEDS + seed),
+                analysis=prepared.analysis,
+                data=prepared.data,
+                sample=prepared.sample,
+                budget=aim.budget,
+                expectation=aim.expectation,
+                seed=seed,
+                device=device,
+                judge=judge,
+                listener=listener,
+                watch=watch,
+                keeper=keeper,
+            )
+            require_possible(recipe.phases, site, length)
+            standing = _carried_out(recipe, site, length, run)
         if not is_first():
             return folder
         _check_structure(site, standing)
@@ -137,7 +152,7 @@ def build(
             run, site, standing, precisions, bench_seconds, threads, full_benchmark, slo_ms
         )
         run.write(
-            "report.json",
+            REPORT,
             {
                 **reporting.networks(teacher.source, site, standing),
                 **reporting.choices(recipe, site, standing),
@@ -148,15 +163,34 @@ def build(
                 "target": aim.told(standing.plan),
                 "data": reporting.data_facts(site.data),
                 "environment": reporting.environment(threads),
-                "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
+                "seconds": rounded(watch),
                 "warnings": reporting.warnings(standing, deployables),
                 "notes": reporting.notes(teacher, site, standing, deployables),
                 "command": reporting.published_command(command),
                 "seed": seed,
             },
         )
-        run.finish(REPORTED, {})
-        return _closed(run, command, seed, packaging)
+        run.finish("report", {}, files=(REPORT,))
+        _end(run, command, seed, packaging)
+        return folder
+
+
+def _end(run: Run, command: Sequence[str], seed: int, packaging: Packaging) -> None:
+    """Nothing but the report is needed from here on, so that what it was made from can go before
+    the manifest lists what is there."""
+    run.forget_unfinished()
+    close(run, command, seed, packaging)
+
+
+def _require_alike(run: Run, device: str) -> None:
+    """All processes go on from the same place, or none does.  Raises SurroundingsError."""
+    own = run.seen()
+    if told_by_first(lambda: own, device) != own:
+        raise SurroundingsError(
+            f"{run.folder} is not the same for all processes of this run; give --out on a disk "
+            "that they share"
+        )
+    wait(device)  # before the first one writes
 
 
 def _carried_out(
@@ -166,32 +200,42 @@ def _carried_out(
     standing = Standing(student=site.graph.copy())
     known = run.done.get("phases")
     if known is not None:
-        standing = read_standing(run.folder, known["standing"], site)
-        site.watch.seconds.update(known["seconds"])
+        standing = _read(run, known, site)
+        site.watch.seconds.update(known["result"]["seconds"])
         site.listener.note(f"continuing after phase {standing.done}: its student is in the folder")
+        wait(site.device)  # until all have read it: the first one will remove it
 
     def keep(after: Standing) -> None:
         if not is_first():
             return
-        run.begin()
-        if after.plan is not None:
-            run.write("analysis.json", site.analysis)
-            run.write("plan.json", after.plan)
-            run.write("proof.json", after.proof)
-        seconds = {name: round(value, 3) for name, value in site.watch.seconds.items()}
-        facts = keep_standing(run.folder, after, site.graph)
-        run.finish("phases", {"standing": facts, "seconds": seconds})
-        forget_standings(run.folder, after.done)
+        _write_plan(run, after, site)
+        facts = keep_standing(run.unfinished, after, site.graph)
+        file = f"{UNFINISHED}/{file_of(after.done)}"
+        run.finish("phases", {"standing": facts, "seconds": rounded(site.watch)}, files=(file,))
+        forget_before(run.unfinished, after.done)
 
     return follow(recipe.phases, site, length, standing, keep)
 
 
-def _closed(run: Run, command: Sequence[str], seed: int, packaging: Packaging) -> Path:
-    """What is left when the report is written: nothing of it needs the standings."""
+def _read(run: Run, known: Mapping[str, Any], site: Site) -> Standing:
+    """The standing of the journal.  Raises FolderError where its values are not as they were."""
+    if run.finished("phases") is None:
+        raise FolderError(
+            f"{run.folder} cannot be continued: what its journal speaks of is damaged; begin anew "
+            "in it with --restart"
+        )
+    standing = read_standing(run.unfinished, known["result"]["standing"], site)
     if is_first():
-        forget_standings(run.folder)
-        close(run, command, seed, packaging)
-    return run.folder
+        _write_plan(run, standing, site)
+        forget_before(run.unfinished, standing.done)
+    return standing
+
+
+def _write_plan(run: Run, standing: Standing, site: Site) -> None:
+    if standing.plan is not None:
+        run.write("analysis.json", site.analysis)
+        run.write("plan.json", standing.plan)
+        run.write("proof.json", standing.proof)
 
 
 def default_folder(teacher: Teacher, budget: Budget) -> Path:

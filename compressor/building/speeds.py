@@ -6,11 +6,13 @@ how the student was made.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from compressor.building.stages import Made, files_in, once
 from compressor.errors import FolderError
 from compressor.execution import Site, Standing
 from compressor.files import scratch_folder
@@ -39,23 +41,41 @@ def measure_speeds(
     full_benchmark: bool,
     slo_ms: float | None,
 ) -> dict[str, Any]:
-    from benchmarks import deep
-    from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
-    from benchmarks.dispatch import Effort
-    from benchmarks.explanations import Pair
-    from benchmarks.workloads import usual_workloads
-    from compressor.graphs import export_program
-    from export.precisions import FP32, Precision, precisions_of
-    from export.programs import write_program
-
+    """The comparison and what explains it: two stages, both journaled."""
     if standing.plan is None or seconds == 0:  # zeros cost as much as other numbers
         return {"benchmarks": [], "benchmarks_skipped": []}
     site.listener.stage("benchmark")
-    further = [one for one in precisions_of(precisions.names) if one != FP32]
+    asked = [run.mark("export"), seconds, threads]
 
-    def pair(precision: Precision) -> Pair:
-        teacher, student = (run.folder / precision.file(one) for one in ("teacher", "student"))
-        return teacher, student
+    def compared() -> Made:
+        return _compare(run, site, precisions, seconds, threads or torch.get_num_threads())
+
+    def explained() -> Made:
+        return _explain(
+            run,
+            site,
+            precisions,
+            seconds,
+            threads or torch.get_num_threads(),
+            full_benchmark,
+            slo_ms,
+        )
+
+    return {
+        **once(run, site.watch, "benchmark", asked, compared),
+        **once(run, site.watch, "explanation", [*asked, full_benchmark, slo_ms], explained),
+    }
+
+
+def _compare(run: Run, site: Site, precisions: Precisions, seconds: float, threads: int) -> Made:
+    from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
+    from benchmarks.dispatch import Effort
+    from benchmarks.workloads import usual_workloads
+    from compressor.graphs import export_program
+    from export.precisions import FP32, precisions_of
+    from export.programs import write_program
+
+    further = [one for one in precisions_of(precisions.names) if one != FP32]
 
     def model(network: str, program: Path) -> Model:
         lower = {one.name: run.folder / one.file(network) for one in further}
@@ -67,16 +87,41 @@ def measure_speeds(
         found = compare(
             model("teacher", teacher),
             model("student", run.folder / "student.pt2"),
-            workloads=usual_workloads(
-                threads or torch.get_num_threads(), stored=tuple(one.name for one in further)
-            ),
+            workloads=usual_workloads(threads, stored=tuple(one.name for one in further)),
             effort=Effort(seconds=seconds, seed=site.seed),
         )
-        deeper = deep.measure(
+    shutil.rmtree(run.folder / "benchmarks", ignore_errors=True)  # of a comparison before
+    write_samples(found, run.folder / "benchmarks")
+    value = {
+        "benchmarks": [row(one) for one in found.measured],
+        "benchmarks_skipped": [skipped_row(one) for one in found.skipped],
+    }
+    return Made(value=value, files=files_in(run, "benchmarks/*"))
+
+
+def _explain(
+    run: Run,
+    site: Site,
+    precisions: Precisions,
+    seconds: float,
+    threads: int,
+    full_benchmark: bool,
+    slo_ms: float | None,
+) -> Made:
+    from benchmarks import deep
+    from benchmarks.explanations import Pair
+    from export.precisions import FP32, Precision, precisions_of
+
+    def pair(precision: Precision) -> Pair:
+        teacher, student = (run.folder / precision.file(one) for one in ("teacher", "student"))
+        return teacher, student
+
+    with site.watch.timed("benchmark"):
+        found = deep.measure(
             *pair(FP32),
             tuple(site.graph.example_inputs[0].shape[1:]),
             deep.Settings(
-                threads=threads or torch.get_num_threads(),
+                threads=threads,
                 full=full_benchmark,
                 slo_ms=slo_ms,
                 processes=3 if seconds >= 1 else 1,
@@ -84,12 +129,7 @@ def measure_speeds(
                 energy_seconds=min(3.0, seconds),
                 seed=site.seed,
             ),
-            lower={one.name: pair(one) for one in further},
+            lower={one.name: pair(one) for one in precisions_of(precisions.names) if one != FP32},
             progress=lambda stage: site.listener.note(f"measuring {stage}"),
         )
-    write_samples(found, run.folder / "benchmarks")
-    return {
-        "benchmarks": [row(one) for one in found.measured],
-        "benchmarks_skipped": [skipped_row(one) for one in found.skipped],
-        **deeper,
-    }
+    return Made(value=found)

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
 
 from compressor.expectations import Expectation
 from compressor.preparing import Prepared
-from compressor.processes import told_by_first
+from compressor.processes import is_first, told_by_first
+from compressor.reporting import plain
+from compressor.runs import Run
 from compressor.types import Budget, Plan
 from compressor.watching import Listener, Stopwatch
+
+if TYPE_CHECKING:
+    from benchmarks.probe.choices import Chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,35 @@ class Aim:
         }
 
 
+def aim_of(
+    run: Run,
+    target: str | None,
+    budget: Budget,
+    prepared: Prepared,
+    threads: int,
+    minutes: float,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> Aim:
+    """As ``for_target``, once in a run: measured anew, widths may come out otherwise.
+
+    The journal keeps all that was chosen and why, so that what a plan is expected to gain is told
+    by the same staircases, whoever plans and whoever reports.
+    """
+    if target is None:
+        return Aim(budget=budget)
+    from benchmarks.probe.choices import Chosen
+
+    known = run.finished("target")
+    if known is not None:
+        return _aim(budget, msgspec.convert(known["chosen"], Chosen))
+    chosen = _choose(target, prepared, threads, minutes, device, listener, watch)
+    if is_first():
+        run.finish("target", {"chosen": plain(chosen)})
+    return _aim(budget, chosen)
+
+
 def for_target(
     target: str | None,
     budget: Budget,
@@ -54,7 +89,24 @@ def for_target(
     """
     if target is None:
         return Aim(budget=budget)
-    from benchmarks.probe.choices import Chosen, choose_for
+    return _aim(budget, _choose(target, prepared, threads, minutes, device, listener, watch))
+
+
+def _aim(budget: Budget, chosen: Chosen) -> Aim:
+    return Aim(budget=chosen.on(budget), expectation=chosen.expectation(), facts=chosen.facts())
+
+
+def _choose(
+    target: str,
+    prepared: Prepared,
+    threads: int,
+    minutes: float,
+    device: str,
+    listener: Listener,
+    watch: Stopwatch,
+) -> Chosen:
+    """What the first process finds, in all of them."""
+    from benchmarks.probe.choices import choose_for
     from benchmarks.probe.targets import parse_target
     from benchmarks.probe.telling import note
 
@@ -73,4 +125,4 @@ def for_target(
     with watch.timed("probe"):
         chosen, told = told_by_first(found, device)
     listener.note(told)
-    return Aim(budget=chosen.on(budget), expectation=chosen.expectation(), facts=chosen.facts())
+    return chosen

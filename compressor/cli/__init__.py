@@ -25,6 +25,7 @@ from typer.exceptions import TyperException
 from compressor.cli import folders, networks, students, timings
 from compressor.errors import CompressorError, OptionError
 from compressor.memory import is_out_of_memory, out_of_memory
+from compressor.stopping import STOPPED, Stopped
 from compressor.tables.text import visible
 
 app = typer.Typer(
@@ -42,7 +43,6 @@ for command in (
 # What is wrong with a path that was typed; the rest is the disk's.
 NO_SUCH_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 LONGEST_LINE = 900
-STOPPED = "stopped; for a build, the same command continues after the last finished stage"
 
 
 def main() -> None:
@@ -63,6 +63,8 @@ def _exit_statuses() -> Iterator[None]:
         yield
     except CompressorError as error:
         _end(str(error), error.status)
+    except Stopped as stopped:
+        _end(str(stopped), stopped.status)
     except TyperException as error:
         _end(error.format_message() if hasattr(error, "format_message") else str(error), 2)
     except Exception as error:

@@ -137,6 +137,7 @@ def build(
     from compressor.console import Console
     from compressor.processes import is_first, leave
     from compressor.recipes.wishes import Wishes, find_recipe
+    from compressor.stopping import Stop
     from compressor.types import Packaging
     from compressor.watching import Stopwatch
     from export.onnx_files import check_opset
@@ -181,7 +182,7 @@ def build(
     )
     for note in (*loaded.notes, f"preprocessing: {loaded.preprocessing.origin}"):
         console.note(note)
-    with console.watching():
+    with console.watching(), Stop().listening() as stop:
         folder = building.build(
             loaded,
             data=data,
@@ -206,6 +207,7 @@ def build(
             command=("compressor", *sys.argv[1:]),
             listener=console,
             stopwatch=watch,
+            stop=stop,
         )
     leave()
     if is_first():

@@ -5,7 +5,7 @@ Comes in: a ``Standing``.  Goes out: the one after the phase.  Knows nothing of 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -17,6 +17,7 @@ from compressor.errors import OptionError
 from compressor.execution.following import carry_out
 from compressor.execution.standing import (
     Length,
+    Record,
     Site,
     Standing,
     cut,
@@ -26,6 +27,15 @@ from compressor.execution.standing import (
 )
 from compressor.features import stage_nodes
 from compressor.graphs import Graph
+from compressor.keeping import (
+    Snapshot,
+    joined,
+    noise,
+    part_of,
+    put_values,
+    restore_noise,
+    values_of,
+)
 from compressor.objectives import Objective, with_features
 from compressor.pacing import Deadline, Epochs
 from compressor.phases import (
@@ -42,6 +52,7 @@ from compressor.removal import remove
 from compressor.samples import is_labelled
 from compressor.scoring import score
 from compressor.sparsity import (
+    WeightMask,
     densities,
     density_of,
     full_mask,
@@ -101,31 +112,66 @@ def retrain(phase: Retrain, standing: Standing, site: Site, length: Length) -> S
 
 @carry_out.register
 def prune_weights(phase: PruneWeights, standing: Standing, site: Site, length: Length) -> Standing:
-    network, alive = standing.student, full_mask(standing.student)
-    trained: list[Distilled] = []
-    for number in range(1, phase.rounds + 1):
+    reached = _Rounds(network=standing.student.copy(), alive=full_mask(standing.student))
+    over = site.keeper.at("rounds")
+    found = over.find()
+    if found is not None:
+        reached.restore(found, torch.device(site.device))
+    for number in range(reached.done + 1, phase.rounds + 1):
         density = (1 - phase.share) ** number
-        alive = keep_dearest(magnitudes(network), density, alive)
-        network = sparse(network, alive)
+        alive = keep_dearest(magnitudes(reached.network), density, reached.alive)
+        network = sparse(reached.network, alive)
         site.listener.note(
             f"round {number} of {phase.rounds}: {100 * density_of(alive):.1f} % of the weights live"
         )
         if length is not None:
             part, hold = length.part(phase.rounds), partial(hold_zero, mask=alive)
-            trained.append(
-                _train(phase, network, _lecturer(site), site, part, number=number, hold=hold)
-            )
-            network = trained[-1].graph
-    notes = tuple(note for found in trained for note in found.notes)
-    rounds = [training_record(found) for found in trained]
+            trained = _train(phase, network, _lecturer(site), site, part, number=number, hold=hold)
+            network = trained.graph
+            reached.records.append(training_record(trained))
+            reached.notes += trained.notes
+        reached.network, reached.alive, reached.done = network, alive, number
+        over.keep(reached.state(torch.device(site.device)))
     return replace(
         standing,
-        pruned=network,
-        mask=alive,
-        stages=(*standing.stages, site.judge.stage("pruned teacher", network)),
-        phases=(*standing.phases, {"rounds": rounds, "density": density_of(alive)}),
-        notes=(*standing.notes, *notes),
+        pruned=reached.network,
+        mask=reached.alive,
+        stages=(*standing.stages, site.judge.stage("pruned teacher", reached.network)),
+        phases=(
+            *standing.phases,
+            {"rounds": reached.records, "density": density_of(reached.alive)},
+        ),
+        notes=(*standing.notes, *reached.notes),
     )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Rounds:
+    """How far the rounds are, between two of them."""
+
+    network: Graph
+    alive: WeightMask
+    done: int = 0
+    records: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def state(self, device: torch.device) -> Snapshot:
+        told = {"done": self.done, "records": self.records, "notes": self.notes}
+        return joined(
+            {
+                "network": values_of(self.network),
+                "alive": Snapshot(tensors=self.alive),
+                "noise": noise(device),
+                "told": Snapshot(facts=told),
+            }
+        )
+
+    def restore(self, kept: Snapshot, device: torch.device) -> None:
+        put_values(part_of(kept, "network"), self.network)
+        self.alive = part_of(kept, "alive").tensors
+        told = part_of(kept, "told").facts
+        self.done, self.records, self.notes = told["done"], told["records"], told["notes"]
+        restore_noise(part_of(kept, "noise"), device)
 
 
 @carry_out.register
@@ -201,6 +247,7 @@ def _train(
             generator=torch.Generator().manual_seed(site.seed + number),
             device=site.device,
             hold=hold,
+            keeper=site.keeper.at(f"training-{number}"),
             progress=site.listener.training,
         )
         return replace(found, graph=on_cpu(found.graph))

@@ -120,6 +120,7 @@ def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Leng
             generator=torch.Generator().manual_seed(site.seed),
             device=site.device,
             hold=hold_nothing if alive is None else partial(hold_zero, mask=alive),
+            keeper=site.keeper.at("training"),
             progress=site.listener.training,
         )
     after = measured(standing, site, "self-distilled", on_cpu(found.graph), *found.notes)

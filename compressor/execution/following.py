@@ -44,7 +44,8 @@ def follow(
         before = _spent(site.watch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(site.seed + standing.done)  # dropout draws from torch's own generator
-            after = carry_out(phase, standing, site, share)
+            own = replace(site, keeper=site.keeper.at(f"phase-{standing.done + 1}"))
+            after = carry_out(phase, standing, own, share)
         entry = {
             "name": phase.name,
             "metrics": (after.stages[-1].metrics or {}) if after.stages else {},

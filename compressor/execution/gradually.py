@@ -21,8 +21,8 @@ from compressor.execution.standing import (
     measured,
     on_cpu,
 )
-from compressor.gradual import most_steps
 from compressor.phases import PruneGradually
+from compressor.stretches import most_steps
 
 
 @carry_out.register
@@ -49,6 +49,7 @@ def prune_gradually(
             observed=observed,
             optimisation=phase.settings(standing.student),
             device=site.device,
+            keeper=site.keeper,
             progress=site.listener.training,
         )
     record = {

@@ -18,6 +18,7 @@ from compressor.evaluation import placed
 from compressor.expectations import Expectation
 from compressor.graphs import Graph
 from compressor.judging import Judge, Stage
+from compressor.keeping import KEEP_NOTHING, Keeper
 from compressor.pacing import Deadline, Epochs
 from compressor.proof import prove
 from compressor.removal import remove
@@ -46,6 +47,7 @@ class Site:
     judge: Judge
     listener: Listener
     watch: Stopwatch
+    keeper: Keeper = KEEP_NOTHING  # of the run, or of the phase that is carried out
 
     def placed(self, graph: Graph) -> Graph:
         """The graph on the run's device; a copy where that is another one."""

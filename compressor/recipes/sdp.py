@@ -11,16 +11,6 @@ from typing import Any
 from compressor.cutters import Cutter, cut_units, cut_weights, masked_units, removed_units
 from compressor.errors import OptionError
 from compressor.features import representation_node
-from compressor.gradual import (
-    Schedule,
-    Teach,
-    cubic,
-    linear,
-    objective_change,
-    taught_by_another,
-    taught_by_itself,
-    weight_changes,
-)
 from compressor.graphs import Graph
 from compressor.objectives import Objective
 from compressor.phases import (
@@ -36,6 +26,14 @@ from compressor.representations import (
     representation_objective,
 )
 from compressor.scoring import Batch
+from compressor.stretches import Schedule, cubic, linear
+from compressor.tutors import (
+    Teach,
+    objective_change,
+    taught_by_another,
+    taught_by_itself,
+    weight_changes,
+)
 from compressor.types import Analysis, Budget
 
 ONEILL = (

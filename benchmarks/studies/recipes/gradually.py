@@ -14,12 +14,12 @@ from benchmarks.studies.recipes.bench import Ground, Outcome, Recorder, passes_o
 from benchmarks.studies.recipes.records import Point
 from compressor.distillation import default_objective
 from compressor.execution import Record, Standing
-from compressor.gradual import Teach, taught_by_another
 from compressor.graphs import Graph
 from compressor.phases import Distill, Phase, Prune, PruneGradually
 from compressor.recipes import sdp
 from compressor.recipes.prune_then_distill import teaching
 from compressor.recipes.values import repaired_settings
+from compressor.tutors import Teach, taught_by_another
 from compressor.ways import find_ways
 
 
