@@ -31,6 +31,7 @@ ROWS = (
     ("compressor.annotation",),
     (
         "compressor.rules",
+        "compressor.expectations",
         "compressor.planning",
         "compressor.ranking",
         "compressor.widths",
@@ -77,6 +78,7 @@ TORCH_FREE = (
     "compressor.ranking",
     "compressor.widths",
     "compressor.staircases",
+    "compressor.expectations",
     "compressor.planning",
     "compressor.densities",
     "benchmarks.alignment",

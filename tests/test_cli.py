@@ -422,13 +422,11 @@ def test_probe_measures_once_and_plan_takes_the_widths(
     assert max(map(len, out.splitlines()[1:])) <= 80
     status, out, err = run("probe", *small, "--json", "--minutes", "0.05")
     assert (status, err) == (0, "")
-    widths = {entry["name"]: entry["worth"] for entry in json.loads(out)["groups"]}
-    status, out, err = run(
-        "plan", *small, "--data", "digits", "--sparsity", "0.5", *quick, "--json"
-    )
+    assert all(entry["worth"] for entry in json.loads(out)["groups"])
+    status, out, err = run("plan", *small, "--data", "digits", "--sparsity", "0.5", *quick)
     assert (status, err) == (0, "")
-    made = json.loads(out)
-    assert made["budget"]["preferred"] == [widths[group["name"]] for group in made["groups"]]
+    assert "measuring" not in out
+    assert re.search(r"on onnxruntime its layers are expected to be \d+\.\d\d times as fast", out)
 
 
 @pytest.mark.parametrize(
