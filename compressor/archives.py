@@ -130,6 +130,9 @@ def _names(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
     infos = archive.infolist()
     if not infos:
         raise _refuse(path, "the archive is empty")
+    packed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise _refuse(path, f"entry {packed[0]!r} is compressed")
     if sum(info.file_size for info in infos) > path.stat().st_size:
         raise _refuse(path, "its entries are larger than the file, or lie on top of each other")
     root = infos[0].filename.split("/")[0]
@@ -148,8 +151,8 @@ def _names(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
             raise _refuse(path, f"entry {name!r} holds pickled weights or constants")
         if KNOWN_NAME.fullmatch(inner) is None:
             raise _refuse(path, f"entry {name!r} is not part of a plain exported program")
-        if info.compress_type != zipfile.ZIP_STORED or repeated[name.lower()] > 1:
-            raise _refuse(path, f"entry {name!r} is compressed or there twice")
+        if repeated[name.lower()] > 1:
+            raise _refuse(path, f"entry {name!r} is there twice")
         names[inner] = name
     for needed in (MODEL, *CONFIGS, SAMPLE_INPUTS):
         if needed not in names:

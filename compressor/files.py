@@ -149,6 +149,9 @@ def _move(source: Path, target: Path, names: Sequence[str]) -> None:
     there goes aside first: between the two steps a kill leaves it in ``source``.
     """
     placed: list[str] = []
+    for name in names:
+        if (target / name).is_dir() and not (source / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target / name))
     try:
         for name in names:
             there = target / name
@@ -197,13 +200,10 @@ def _no_scratch(error: OSError) -> SurroundingsError:
     )
 
 
-def _refusal(
-    path: Path, error: OSError, advice: str = "free space there or choose another --out"
-) -> CompressorError:
+def _refusal(path: Path, error: OSError, advice: str = "choose another --out") -> CompressorError:
     if isinstance(error, IsADirectoryError):
         return FolderError(f"{path} is a folder; name a file in it, or another")
     if isinstance(error, NotADirectoryError | FileExistsError):
-        return FolderError(
-            f"cannot write {path}: what it lies in is not a folder; choose another --out"
-        )
-    return SurroundingsError(f"cannot write {path}: {error.strerror or error}; {advice}")
+        return FolderError(f"cannot write {path}: what it lies in is not a folder; {advice}")
+    reason = error.strerror or error
+    return SurroundingsError(f"cannot write {path}: {reason}; free space there or {advice}")

@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from compressor.errors import SurroundingsError
+from compressor.errors import FolderError, SurroundingsError
 
 LOCK_FILE = ".lock"  # in a folder that fills by and by; no part of what ships
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -85,6 +85,11 @@ def held(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _take(path, command, note)
+    except (NotADirectoryError, FileExistsError) as error:
+        _remove_empty(made)
+        raise FolderError(
+            f"cannot write {_guarded(path)}: what it lies in is not a folder; choose another --out"
+        ) from error
     except OSError as error:
         _remove_empty(made)
         raise SurroundingsError(
@@ -172,6 +177,13 @@ class _Lock:
 
 
 _all_held: list[_Lock] = []
+
+
+def _guarded(path: Path) -> Path:
+    """What a lock is of: its folder, or what it lies beside."""
+    if path.name == LOCK_FILE:
+        return path.parent
+    return path.with_name(path.name.removeprefix(".").removesuffix(LOCK_FILE))
 
 
 def _take(path: Path, command: str, note: Callable[[str], None]) -> _Lock:

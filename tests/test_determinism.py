@@ -25,7 +25,8 @@ SURROUNDINGS = (
     {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "UTC", "HOME": "/nowhere/a"},
     {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo", "HOME": "/nowhere/bb"},
 )
-PLACES = ("here", "some where/else")
+# Source lines name the folder of the user's own file, and that alone of the path.
+PLACES = ("here/work", "some where/else/work")
 MASKS = (0o022, 0o077)
 
 

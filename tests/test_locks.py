@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from compressor import locks
-from compressor.errors import SurroundingsError
+from compressor.errors import FolderError, SurroundingsError
 from compressor.files import write_bytes
 from compressor.locks import LOCK_FILE, Owner, beside, held, require_held, require_idle
 
@@ -306,7 +306,7 @@ def test_other_folders_are_not_its_business(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with (
-        pytest.raises(SurroundingsError, match="choose another --out") as refused,
+        pytest.raises(FolderError, match="choose another --out") as refused,
         held(tmp_path / "file" / "run" / LOCK_FILE, "x"),
     ):
         pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import torch
@@ -20,9 +20,6 @@ from compressor.reporting import plain
 from compressor.runs import Run
 from compressor.types import Budget, Plan
 from compressor.watching import Listener, Stopwatch
-
-if TYPE_CHECKING:
-    from benchmarks.probe.choices import Chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +89,7 @@ def for_target(
     return _aim(budget, _choose(target, prepared, threads, minutes, device, listener, watch))
 
 
-def _aim(budget: Budget, chosen: Chosen) -> Aim:
+def _aim(budget: Budget, chosen: Any) -> Aim:
     return Aim(budget=chosen.on(budget), expectation=chosen.expectation(), facts=chosen.facts())
 
 
@@ -104,9 +101,9 @@ def _choose(
     device: str,
     listener: Listener,
     watch: Stopwatch,
-) -> Chosen:
-    """What the first process finds, in all of them."""
-    from benchmarks.probe.choices import choose_for
+) -> Any:
+    """The ``Chosen`` that the first process finds, in all of them."""
+    from benchmarks.probe.choices import Chosen, choose_for
     from benchmarks.probe.targets import parse_target
     from benchmarks.probe.telling import note
 

@@ -21,7 +21,7 @@ from tests.malformed.material import (
     zipped,
 )
 
-ROOT = "good"
+ROOT = "archive"
 MODEL = f"{ROOT}/models/model.json"
 WEIGHTS = f"{ROOT}/data/weights/model_weights_config.json"
 SAMPLES = f"{ROOT}/data/sample_inputs/model.pt"
@@ -113,7 +113,7 @@ def wrong_sums() -> bytes:
 
 def wrong_names() -> bytes:
     """Entries whose names are said to be UTF-8 and are not."""
-    content = program_file().replace(b"good/byteorder", b"good/\xff\xfeteorder")
+    content = program_file().replace(b"archive/byteorder", b"archive/\xff\xfeteorder")
     spoilt = bytearray(content)
     for mark, offset in ((b"PK\3\4", 7), (b"PK\1\2", 9)):
         at = spoilt.find(mark)

@@ -639,7 +639,15 @@ def journals() -> Iterator[Case]:
     }
     for name, (path, value) in changes.items():
         yield journaled(name, spelled(changed(good, path, value)))
-    yield journaled("of other inputs", spelled(good), "with other inputs")
+    yield Case(
+        name="journal: of other inputs",
+        write=lambda folder: write_files(
+            folder / "run", {"journal.json": spelled(good), "plan.json": b"{}"}
+        ),
+        command=BUILD,
+        names="run",
+        says="with other inputs",
+    )
     yield Case(
         name="journal: a folder in its place",
         write=lambda folder: (folder / "run/journal.json").mkdir(parents=True),

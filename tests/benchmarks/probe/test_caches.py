@@ -20,7 +20,7 @@ from benchmarks.probe.caches import (
 )
 from benchmarks.probe.stairs import Look
 from benchmarks.probe.targets import Target
-from compressor.errors import SurroundingsError
+from compressor.errors import FolderError
 from compressor.staircases import Operator, Staircase
 
 OPERATOR = Operator(
@@ -102,7 +102,7 @@ def test_folder_is_the_one_that_is_asked_for() -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SurroundingsError, match="cannot write"):
+    with pytest.raises(FolderError, match="cannot write"):
         write_measured(MEASURED, environment_of(TARGET, machine), tmp_path / "file")
 
 

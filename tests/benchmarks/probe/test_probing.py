@@ -22,7 +22,7 @@ from benchmarks.probe.stairs import Look, bytes_open
 from benchmarks.probe.targets import PRECISIONS, Target, parse_target, target_of
 from benchmarks.probe.telling import document, note, probe_lines
 from compressor.analysis import analyze
-from compressor.errors import OptionError, SurroundingsError
+from compressor.errors import FolderError, OptionError
 from compressor.graphs import Graph, capture
 from compressor.operators import find_operators
 from compressor.staircases import Choice, Operator
@@ -252,5 +252,5 @@ def test_a_cache_that_cannot_be_written_is_told_before_anything_is_measured(
     monkeypatch.setattr(probing, "look", measure)
     (tmp_path / "file").touch()
     target = parse_target("onnxruntime", threads=1)
-    with pytest.raises(SurroundingsError, match="another folder in the variable COMPRESSOR_CACHE"):
+    with pytest.raises(FolderError, match="another folder in the variable COMPRESSOR_CACHE"):
         choose_for(network, analyze(network), target, minutes=1.0, folder=tmp_path / "file")
