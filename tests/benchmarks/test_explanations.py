@@ -15,6 +15,7 @@ from benchmarks.profiles import Profile, profile
 from benchmarks.workloads import file_workload
 from tests.benchmarks.lowered_files import NETWORKS, PRECISIONS, SHAPES, write_pair
 
+CLOCK_S = 2e-6  # OpenVINO's counters are whole microseconds: a kernel may take none
 MOST_UNPLACED = 0.01  # of the kernels' time
 WIDTHS = (32, 12)
 MULTIPLY = {
@@ -34,7 +35,12 @@ def check(found: Explanation, profiles: tuple[Profile, Profile], kind: str) -> N
         assert placed + unplaced == pytest.approx(one.kernels_s, abs=1e-9)
         assert unplaced <= MOST_UNPLACED * one.kernels_s
         assert sum(part.macs for part in parts) == one.macs > 0
-    alone = [one.name for one in found.layers if not (one.teacher and one.student)]
+    alone = [
+        one.name
+        for one in found.layers
+        if not (one.teacher and one.student)
+        and sum(part.seconds for part in (one.teacher, one.student) if part) > CLOCK_S
+    ]
     assert alone == []
     assert {one.name for one in found.layers if one.teacher and one.teacher.macs} == MULTIPLY[kind]
 
