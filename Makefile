@@ -1,6 +1,7 @@
 # make demo    set up, train a small teacher, compress it, print the verdict (under 10 minutes)
 # make test    set up, run the fast tests              make test-all  the long ones too, resumable
 # make lint    ruff and mypy                           make sizes     lines of every source file
+# make fuzz    every parser under atheris, FUZZ_SECONDS each, then the property tests at length
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,9 +12,11 @@ TEACHER := runs/digits/resnet18.pt
 SOURCES := $(shell find compressor export benchmarks -name '*.py' -o -name '*.j2')
 SUITES := $(patsubst %.py,runs/.suites/%,$(sort $(shell find tests -name 'test_*.py')))
 MARKS ?= not gpu
+FUZZ_SECONDS ?= 60
+LAWS := $(sort $(shell grep -l "hypothesis import" -r tests --include="test_*.py"))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-anew lint sizes clean
+.PHONY: help setup demo test test-all test-anew fuzz lint sizes clean
 
 help:
 	@grep '^# make' Makefile | cut -c3-
@@ -50,6 +53,11 @@ runs/.suites/%: %.py $(SOURCES)
 
 test-anew:
 	rm -rf runs/.suites
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzzing --seconds $(FUZZ_SECONDS)
+	HYPOTHESIS_PROFILE=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(LAWS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

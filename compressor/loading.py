@@ -352,6 +352,20 @@ def _graph_of_file(file: Path, program: ExportedProgram) -> Graph:
         ) from error
 
 
+def published_of(file: Path, text: str | None) -> Preprocessing | None:
+    """What was put beside a program in its archive.  Raises LoadError where it is damaged."""
+    if not text:
+        return None
+    try:
+        found = parse_as(text.encode(), Preprocessing)
+        require_sound(found)
+    except ValueError as error:
+        raise LoadError(
+            f"{file}: its {EXTRA_PREPROCESSING} is damaged ({error}); export it again"
+        ) from error
+    return found
+
+
 def _load_program(file: Path, wishes: Wishes) -> Teacher:
     program, extras = read_program(file)
     check_sizes(file, program.state_dict)
@@ -365,15 +379,7 @@ def _load_program(file: Path, wishes: Wishes) -> Teacher:
             f"for {wishes.image_size[0]}x{wishes.image_size[1]}; leave --image-size out, or give "
             "other data"
         )
-    own = extras.get(EXTRA_PREPROCESSING)
-    try:
-        published = parse_as(own.encode(), Preprocessing) if own else None
-        if published is not None:
-            require_sound(published)
-    except ValueError as error:
-        raise LoadError(
-            f"{file}: its {EXTRA_PREPROCESSING} is damaged ({error}); export it again"
-        ) from error
+    published = published_of(file, extras.get(EXTRA_PREPROCESSING))
     return Teacher(
         module=None,
         graph=graph,
