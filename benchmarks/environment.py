@@ -70,7 +70,8 @@ def available_cores() -> int:
 def parse_quota(text: str) -> float | None:
     """Cores that ``cpu.max`` grants: "150000 100000" is 1.5, "max 100000" is no limit (None)."""
     quota, _, period = text.strip().partition(" ")
-    return round(float(quota) / float(period), 3) if quota.isdigit() and period.isdigit() else None
+    given = quota.isdecimal() and period.isdecimal() and float(period) > 0
+    return round(float(quota) / float(period), 3) if given else None
 
 
 def quota() -> float | None:

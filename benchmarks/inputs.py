@@ -7,18 +7,23 @@ another process) and arrays.  Knows nothing of runtimes and of what a network me
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.outside import require_weights
 from compressor.errors import LoadError, OptionError
 
+if TYPE_CHECKING:
+    import onnx
+
 Dim = int | str  # a size, or the name of one
 MOST_ELEMENTS = 1_000_000_000  # of all inputs of one call
+SIZE = re.compile(r"[1-9][0-9]{0,17}")  # what fits into the 64 bits of a size
 BATCH = "batch"  # what a size may be set to: `--size sequence_of_mask=batch`
 KINDS = {"float16", "float32", "float64", "bool"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -49,6 +54,7 @@ def read_signature(path: Path) -> Signature:
         raise LoadError(f"{path}: no such ONNX file")
     try:
         model = onnx.load(path, load_external_data=False)
+        check_texts(model)
     except Exception as problem:  # protobuf's error class differs between its implementations
         raise LoadError(f"{path}: this is no ONNX file") from problem
     own = {tensor.name for tensor in model.graph.initializer}
@@ -75,6 +81,20 @@ def read_signature(path: Path) -> Signature:
             )
         found.append(Input(name=entry.name, kind=kind, dims=dims))
     return tuple(found)
+
+
+def check_texts(model: onnx.ModelProto) -> None:
+    """Names that are no UTF-8 come as bytes, and nothing is prepared for that.
+
+    Raises ValueError.
+    """
+    graph = model.graph
+    named = [one.name for one in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        named += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        named += [one.name for one in node.attribute]
+    if not all(isinstance(name, str) for name in named):
+        raise ValueError("a name in it is no text")
 
 
 def _kind(path: Path, entry: object) -> str:
@@ -186,7 +206,7 @@ def parse_sizes(options: Sequence[str]) -> dict[str, int | str]:
     found: dict[str, int | str] = {}
     for option in options:
         name, equals, value = option.rpartition("=")
-        if not equals or not name or not (value == BATCH or (value.isdigit() and int(value) > 0)):
+        if not equals or not name or not (value == BATCH or SIZE.fullmatch(value)):
             raise OptionError(f"--size {option}: give NAME=N, with N a number of 1 or more")
         found[name] = BATCH if value == BATCH else int(value)
     return found

@@ -21,6 +21,7 @@ from typing import Any
 import onnx
 from onnx import numpy_helper
 
+from benchmarks.inputs import check_texts
 from compressor.errors import LoadError
 
 Shape = tuple[int, ...]
@@ -93,6 +94,7 @@ def unique_names(nodes: Sequence[onnx.NodeProto]) -> tuple[str, ...]:
 def _inferred(path: Path, shape: Shape) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
+        check_texts(model)
         stored = {one.name for one in model.graph.initializer}
         given = [one for one in model.graph.input if one.name not in stored]
         if len(given) != 1:
@@ -221,7 +223,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     for one in node.attribute:
         if one.name == name:
             found = onnx.helper.get_attribute_value(one)
-            return found.decode() if isinstance(found, bytes) else found
+            return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
     return default
 
 

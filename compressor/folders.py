@@ -144,11 +144,19 @@ def content_hashes(pixels: Tensor) -> list[bytes]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    if not folder.exists():
-        raise DataError(f"{folder}: no such folder; give a folder of pictures, digits or synthetic")
-    if not folder.is_dir():
-        raise DataError(f"{folder}: is not a folder; give the folder that holds the pictures")
-    found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    try:
+        inside = list(folder.iterdir())
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder}: no such folder; give a folder of pictures, digits or synthetic"
+        ) from error
+    except NotADirectoryError as error:
+        raise DataError(
+            f"{folder}: is not a folder; give the folder that holds the pictures"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); check the path") from error
+    found = sorted(p for p in inside if p.is_dir() and not p.name.startswith("."))
     _require_text(found)
     return found
 

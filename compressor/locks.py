@@ -302,7 +302,7 @@ def _read(path: Path) -> Owner | None:
         return None
     try:
         return msgspec.json.decode(os.read(file, _MOST_BYTES), type=Owner)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):  # not UTF-8, no JSON, another form
         return None
     finally:
         os.close(file)

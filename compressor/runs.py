@@ -171,6 +171,14 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     )
 
 
+class _Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage that is over."""
+
+    key: str
+    result: Any
+    files: dict[str, str]
+
+
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     """The file.  ``sha256``: of all else in it."""
 
@@ -234,6 +242,7 @@ def _read_journal(folder: Path) -> _Journal:
         if kept.format == FORMAT:
             del found["sha256"]
             as_written = kept.sha256 == _key(found)
+            msgspec.convert(kept.done, dict[str, _Entry])
             return _Journal(key=kept.key, inputs=kept.inputs, done=kept.done, as_written=as_written)
     except (OSError, ValueError, KeyError):
         pass

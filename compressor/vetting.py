@@ -75,6 +75,7 @@ ARITHMETIC = (
 )  # fmt: skip
 # Operators that make large numbers of small ones; ``^`` is a power to sympy.
 GROWING = (ast.LShift, ast.RShift, ast.BitXor, ast.MatMult)
+LONG_POWER_OF_TEN = re.compile(r"[eE][+-]?\d{4}")  # sympy takes its time even for 0e99999
 POWERS = ("Pow", "PowByNatural")
 MOST_BITS = 1 << 16  # of a number that sympy may come to compute
 
@@ -189,13 +190,15 @@ def is_arithmetic(expression: object) -> bool:
     """Whether the text is arithmetic over size symbols: torch hands it to sympy, which runs it."""
     if not isinstance(expression, str) or len(expression) > 10_000:
         return False
+    if LONG_POWER_OF_TEN.search(expression):
+        return False
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     try:
         return all(map(_is_allowed, ast.walk(tree))) and _bits(tree.body) <= MOST_BITS
-    except RecursionError:
+    except (RecursionError, OverflowError):
         return False
 
 

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def read_golden(folder: Path) -> Golden:
                 tolerances={file: float(held.get(f"tolerance/{file}", usual)) for file in files},
             )
         _check(found)
-    except (*DAMAGED_ZIP, AttributeError, TypeError, MemoryError) as error:
+    except (*DAMAGED_ZIP, AttributeError, TypeError, MemoryError, TokenError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise FolderError(f"{path} cannot be read ({lines[0][:200]}); build anew") from error
     return found

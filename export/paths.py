@@ -22,7 +22,11 @@ def find_absolute_paths(text: str) -> tuple[str, ...]:
 
 def reduce_paths(text: str) -> str:
     """``text`` with every absolute path cut to its last two parts."""
-    return _ABSOLUTE.sub(lambda match: _last_parts(match.group()), text)
+    while True:  # what is left of a drive in a drive is a path again
+        reduced = _ABSOLUTE.sub(lambda match: _last_parts(match.group()), text)
+        if reduced == text:
+            return text
+        text = reduced
 
 
 def reduce_argument(argument: str) -> str:

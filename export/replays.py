@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from compressor.errors import InputError
 from export.evaluators import open_openvino
 from export.prediction import Array, open_session, relative_error, run_session
 
@@ -67,9 +68,15 @@ def replay(
     path: Path, file: str, inputs: Array, expected: Array, tolerance: float, runtime: Runtime
 ) -> Replay:
     """Run ``path`` in ``runtime`` and compare with what is ``expected``.  Raises InputError."""
-    got = runtime.answer(path, inputs)
-    scale = float(np.abs(expected).max(initial=0.0))
-    error, relative = relative_error(expected, got, scale)
+    try:
+        got = runtime.answer(path, inputs)
+        scale = float(np.abs(expected).max(initial=0.0))
+        error, relative = relative_error(expected, got, scale)
+    except InputError:
+        raise
+    except Exception as problem:  # runtimes have errors of their own for inputs that do not fit
+        first = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise InputError(f"it does not take the golden inputs ({first[:200]})") from problem
     return Replay(
         file=file,
         runtime=runtime.name,

@@ -10,9 +10,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from compressor.documents import parse_as
+from compressor.errors import LoadError
 from compressor.files import replacing
 from compressor.saving import save_tensors
 
@@ -69,10 +71,14 @@ def read_weights(path: Path, module: nn.Module) -> dict[str, Tensor]:
     ``module`` is the student as the user's own class (``compressor.shrink``).  Tied tensors come
     under every name; buffers that the class does not save (tables it computes) are left out.  What
     no node of the program reads (auxiliary heads) is not in the file.
+    Raises LoadError where the file cannot be read.
     """
-    with safe_open(path, "pt") as file:
-        ties = json.loads((file.metadata() or {}).get("ties", "{}"))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    tensors |= {name: tensors[holder] for name, holder in ties.items()}
+    try:
+        with safe_open(path, "pt") as file:
+            ties = parse_as((file.metadata() or {}).get("ties", "{}").encode(), dict[str, str])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors |= {name: tensors[holder] for name, holder in ties.items()}
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise LoadError(f"{path}: not the weights of a student, or damaged ({error})") from error
     tables = {name for name, _ in module.named_buffers()} - module.state_dict().keys()
     return {name: tensor for name, tensor in tensors.items() if name not in tables}

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from benchmarks.environment import describe
 from benchmarks.probe.stairs import Look
 from benchmarks.probe.targets import Target
 from compressor.files import write_bytes
-from compressor.staircases import Staircase, by_shape
+from compressor.staircases import Operator, Staircase, by_shape
 
 FORMAT = 1
 CACHE_ADVICE = "name another folder in the variable COMPRESSOR_CACHE"
@@ -89,10 +90,31 @@ def read_measured(environment: Mapping[str, Any], folder: Path) -> Measured:
     """What is known of the environment; nothing where there is no file, or one of another form."""
     try:
         held = msgspec.json.decode(cache_file(environment, folder).read_bytes(), type=_File)
-    except (OSError, msgspec.DecodeError, RecursionError):
+    except (OSError, ValueError, RecursionError):  # not UTF-8, no JSON, another form
         return Measured()
     same = held.format == FORMAT and held.environment == environment
-    return held.measured if same else Measured()
+    return held.measured if same and _is_sound(held.measured) else Measured()
+
+
+def _is_sound(measured: Measured) -> bool:
+    """Whether these can be measurements at all; a file that was edited may say anything."""
+    return all(
+        _is_possible(one.operator) and one.seconds >= 0 and one.beside_s >= 0
+        for one in measured.looks
+    ) and all(
+        _is_possible(one.operator)
+        and len(one.widths) == len(one.seconds) > 0
+        and one.widths[0] >= 1
+        and all(narrow < wide for narrow, wide in pairwise(one.widths))
+        and min(one.seconds) > 0
+        and one.noise >= 0
+        for one in measured.staircases
+    )
+
+
+def _is_possible(operator: Operator) -> bool:
+    sizes = (operator.inputs, operator.outputs, operator.groups, *operator.space, *operator.kernel)
+    return min(sizes) >= 1
 
 
 def write_measured(measured: Measured, environment: Mapping[str, Any], folder: Path) -> Path:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from benchmarks.inputs import read_signature, shapes
@@ -14,6 +15,7 @@ from benchmarks.operations import read_operations
 from compressor.archives import is_archive, read_program
 from compressor.checkpoints import read_checkpoint
 from compressor.errors import InputError
+from compressor.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.golden import GOLDEN_FILE, read_golden
 from export.manifest import write_manifest
 from export.verification import verify
@@ -63,6 +65,22 @@ def open_student(corpus: Corpus, scratch: Path) -> Parser:
     return parse
 
 
+def open_snapshot(corpus: Corpus, scratch: Path) -> Parser:
+    file = scratch / "snapshot.safetensors"
+
+    def parse(data: bytes) -> None:
+        file.write_bytes(data)
+        read_snapshot(file)
+
+    return parse
+
+
+def snapshot_seeds(corpus: Corpus) -> list[bytes]:
+    file = corpus.folder / "snapshot.safetensors"
+    write_snapshot(file, Snapshot(tensors={"x": torch.ones(2, 3)}, facts={"step": 3, "how": None}))
+    return [file.read_bytes()]
+
+
 def open_golden(corpus: Corpus, scratch: Path) -> Parser:
     """Golden samples in a folder whose manifest is right: somebody made both."""
     shutil.copytree(corpus.run / "onnx", scratch / "onnx")
@@ -107,6 +125,13 @@ TARGETS = (
         "safetensors", open_weights(".safetensors"), ["small.safetensors"], change_safetensors, 100
     ),
     _binary("student", open_student, ["run/student.safetensors"], change_safetensors, 100),
+    Target(
+        name="snapshot",
+        open=open_snapshot,
+        seeds=snapshot_seeds,
+        change=change_safetensors,
+        in_tests=80,
+    ),
     _binary("golden", open_golden, [f"run/{GOLDEN_FILE}"], change_zip, 15),
     _binary("onnx", open_onnx, ["small.onnx", "run/onnx/student.onnx"], change_text, 60),
 )

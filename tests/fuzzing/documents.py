@@ -23,9 +23,10 @@ from benchmarks.verdict import caveats, judge, verdict
 from compressor.cards import card_path, encode_card, read_card
 from compressor.checkpoints import _as_float32, _unwrap, spellings
 from compressor.documents import parse_as
-from compressor.errors import InputError
+from compressor.errors import InputError, SurroundingsError
 from compressor.fitting import fill, fit
 from compressor.loading import published_of
+from compressor.locks import LOCK_FILE, held, require_idle
 from compressor.planning import keep_mask, rows_of, spans
 from compressor.preprocessing import choose
 from compressor.recognition import find_architecture
@@ -87,6 +88,27 @@ def open_journal(corpus: Corpus, scratch: Path) -> Parser:
             read_standing(scratch, facts, None)  # type: ignore[arg-type]
 
     return parse
+
+
+def open_lock(corpus: Corpus, scratch: Path) -> Parser:
+    """A lock that somebody left behind."""
+
+    def parse(data: bytes) -> None:
+        lock = scratch / LOCK_FILE
+        lock.write_bytes(data)
+        with contextlib.suppress(SurroundingsError):  # somebody may hold it
+            require_idle(scratch)
+        lock.write_bytes(data)
+        with contextlib.suppress(SurroundingsError), held(lock, "fuzz"):
+            pass
+
+    return parse
+
+
+def lock_seeds(corpus: Corpus) -> list[bytes]:
+    lock = corpus.folder / LOCK_FILE
+    with held(lock, "compressor build --out run"):
+        return [lock.read_bytes()]
 
 
 def vouched_for(data: bytes) -> bytes:
@@ -274,6 +296,7 @@ def _json(
 TARGETS = (
     _json("manifest", open_manifest, "run/manifest.json"),
     _json("journal", open_journal, "run/journal.json"),
+    _json("lock", open_lock, seeds=lock_seeds),
     _json("card", open_card, "small.pt.json"),
     _json("program-preprocessing", open_extra, "extra-preprocessing.json"),
     _json("preprocessing", open_preprocessing(PREPROCESSING_FILE), f"run/{PREPROCESSING_FILE}"),

@@ -30,8 +30,12 @@ READERS = {
     "compressor/loading.py": "program-preprocessing",
     "compressor/options.py": "numbers settings budget command",
     "compressor/recognition.py": "architecture",
+    "compressor/locks.py": "lock",
     "compressor/runs.py": "journal",
+    "compressor/snapshots.py": "snapshot",
     "compressor/standings.py": "journal",
+    "compressor/unpacking.py": "program checkpoint golden",
+    "compressor/vetting.py": "program size-expression",
     "export/golden.py": "golden",
     "export/manifest.py": "manifest",
     "export/preprocessing.py": "preprocessing labels",
@@ -45,6 +49,9 @@ OWN_WORDS = {
     "export/calibration.py", "export/divergence.py", "export/onnx_files.py", "export/programs.py",
     "export/quantisation.py", "export/triton.py", "export/signatures.py",
     "export/delivery.py",  # a report that its manifest vouches for
+    # Facts of a snapshot or a journal, which have a hash of themselves.
+    "compressor/building/deployables.py", "compressor/building/targets.py", "compressor/cutters.py",
+    "compressor/distillation.py", "compressor/gradual.py", "compressor/logbook.py",
 }  # fmt: skip
 READS = re.compile(
     r"json\.loads\(|json\.decode\(|msgspec\.convert\(|documents import|onnx\.load\(|np\.load\("
