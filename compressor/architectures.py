@@ -10,6 +10,7 @@ import difflib
 import importlib.util
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def _last_rows(shapes: Mapping[str, Shape]) -> Options:
 
 
 def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ArchitectureError(f"--arch {path}: no such file")
     name = f"compressor_architecture_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

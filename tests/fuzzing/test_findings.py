@@ -104,6 +104,7 @@ def other_samples(corpus: Corpus) -> bytes:
 RUN_MANIFEST, REPORT = "run/manifest.json", "full-report.json"
 FOUND: dict[str, tuple[str, Callable[[Corpus], bytes]]] = {
     "a folder's name is too long": ("data", typed("x" * 300)),
+    "the name of a network's file is too long": ("architecture", typed("x" * 300 + ".py:f")),
     "threads beyond 64 bits": ("command", typed(f"plan\n--sparsity\n.5\n--threads\n{2**70}")),
     "a seed below zero": ("command", typed("train\n--arch\nx\n--data\nd\n--out\no\n--seed\n-1")),
     "a side beyond all memory": ("numbers", typed(f".5\n.5\n{2**70}")),
