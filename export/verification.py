@@ -6,6 +6,7 @@ of torch; it runs where only the deployables are wanted.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -99,7 +100,7 @@ def _replayed(
         if file in changed or f"{file}.data" in changed:
             continue
         path = folder / file
-        if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+        if not os.path.isfile(path) or not path.resolve().is_relative_to(folder.resolve()):
             reason = "golden outputs are given for it, but it is not in the folder"
             yield _Unable(file=file, runtime=REFERENCE, reason=reason)
             continue
