@@ -258,7 +258,7 @@ def folders() -> Iterator[Case]:
         "folder: a link to itself",
         lambda folder: (folder / "pets").symlink_to("pets"),
         "pets",
-        "no such folder",
+        "check the path",
     )
     yield planned("folder: a name without end", lambda f: None, "xxx", "too long", data="x" * 5000)
     yield planned(
