@@ -22,7 +22,7 @@ from benchmarks.inputs import shapes
 from benchmarks.likeness import require_like
 from benchmarks.measurements import encode_samples
 from benchmarks.runtimes import form_of, known_runtimes, runtime_for
-from benchmarks.workloads import SETTING, Workload
+from benchmarks.workloads import SETTING, Setting, Workload
 from compressor import documents
 from compressor.errors import LoadError, OptionError, SurroundingsError
 from compressor.files import sha256, write_bytes
@@ -42,13 +42,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class _Row(msgspec.Struct, frozen=True, kw_only=True):
+class _Row(Setting, frozen=True, kw_only=True):
     file: str
-    runtime: str
-    device: str
-    precision: str
-    batch: int
-    threads: int
     speedup: float
     interval: tuple[float, float] | None
 

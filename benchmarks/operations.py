@@ -22,7 +22,7 @@ import onnx
 from onnx import numpy_helper
 
 from benchmarks.inputs import check_texts
-from compressor.errors import LoadError
+from compressor.errors import LoadError, first_line
 
 Shape = tuple[int, ...]
 
@@ -113,8 +113,8 @@ def _inferred(path: Path, shape: Shape) -> onnx.ModelProto:
     except LoadError:
         raise
     except Exception as problem:  # protobuf and onnx have a tree of errors each
-        first = (str(problem).splitlines() or [type(problem).__name__])[0]
-        raise LoadError(f"{path.name}: cannot be read as an ONNX file: {first}") from problem
+        told = first_line(problem)
+        raise LoadError(f"{path.name}: cannot be read as an ONNX file: {told}") from problem
 
 
 class _Known:

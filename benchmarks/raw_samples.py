@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from benchmarks.workloads import SETTING
+from benchmarks.workloads import SETTING, Setting
 from compressor import documents
 from compressor.errors import FolderError
 from compressor.tables.text import visible
@@ -41,14 +41,6 @@ def read(folder: Path, report: Mapping[str, Any]) -> dict[str, Document]:
     return {name: _read(folder / name) for name in inside if (folder / name).is_file()}
 
 
-class _Setting(msgspec.Struct, frozen=True, kw_only=True):
-    runtime: str
-    device: str
-    precision: str
-    batch: int
-    threads: int
-
-
 class _Samples(msgspec.Struct, frozen=True, kw_only=True):
     subject: list[_Count]
     round: list[_Count]
@@ -61,7 +53,7 @@ class _Samples(msgspec.Struct, frozen=True, kw_only=True):
 class _File(msgspec.Struct, frozen=True, kw_only=True):
     """What is read of a file, whatever else it holds."""
 
-    workload: _Setting
+    workload: Setting
     subjects: list[str]
     samples: _Samples
 

@@ -36,9 +36,8 @@ from benchmarks.sections import (
 from compressor import documents, planning
 from compressor.errors import FolderError, PlanError
 from compressor.locks import require_idle
-from compressor.types import Analysis, Plan
+from compressor.types import ANALYSIS_FORMAT, Analysis, Plan
 
-ANALYSIS_FORMAT = 1  # of ``compressor.analysis``, which needs torch
 Kind = TypeVar("Kind")
 
 

@@ -7,8 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What ``Workload.facts`` tells: equal values, equal setting.
-SETTING = ("runtime", "device", "precision", "batch", "threads")
+import msgspec
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``Workload.facts`` tells, as files have it: equal values, equal setting."""
+
+    runtime: str
+    device: str
+    precision: str
+    batch: int
+    threads: int
+
+
+SETTING = Setting.__struct_fields__
 # Precisions of files, below float32, as reports name them.
 STORED = {"fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 

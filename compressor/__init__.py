@@ -5,6 +5,7 @@ Modules, in the order a network passes through them:
     errors         what is refused, and the exit status it ends in
     types          the plain values between stages
     memory         out of memory, and half as much at a time
+    refusals       what is said where a disk or a path refuses
     locks          one process at a time writes into a folder
     files          files written whole or not at all
     saving         tensors in the forms of libraries, whose errors are the disk's

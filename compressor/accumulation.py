@@ -28,12 +28,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from compressor.keeping import Snapshot
+from compressor.keeping import Snapshot, noise, restore_noise
 from compressor.memory import fitted
 
 Answers = tuple[Tensor, tuple[Tensor, ...]]  # logits, values of the observed nodes
-# The states of torch's generators: the CPU's, and that of the device where it has one.
-Noise = tuple[Tensor, Tensor | None]
 
 
 class InParts(nn.Module):
@@ -123,17 +121,17 @@ class InParts(nn.Module):
         if len(parts) == 1:
             logits, values = self.module(pixels)
             return _Answered(logits=logits, values=values, noise=())
-        noise, found = [], []
+        before, found = [], []
         with PartNorms(lambda momentum: 1.0 - (1.0 - momentum) ** (1.0 / len(parts))):
             for part in parts:
-                noise.append(_noise(pixels.device))
+                before.append(noise(pixels.device))
                 found.append(self.module(part))
         return _Answered(
             logits=torch.cat([logits for logits, _ in found]),
             values=tuple(
                 torch.cat(same) for same in zip(*(values for _, values in found), strict=True)
             ),
-            noise=tuple(noise),
+            noise=tuple(before),
         )
 
     def _parts(self, pixels: Tensor, size: int) -> tuple[Tensor, ...]:
@@ -159,8 +157,8 @@ class InParts(nn.Module):
         cut = [[None] * len(parts) if s is None else torch.split(s, [*map(len, parts)])
                for s in slopes]  # fmt: skip
         for place, part in enumerate(parts):
-            noise = one.noise[place] if len(one.noise) == len(parts) else None
-            with _same_noise(noise, part.device), PartNorms(lambda momentum: 0.0):
+            before = one.noise[place] if len(one.noise) == len(parts) else None
+            with _same_noise(before, part.device), PartNorms(lambda momentum: 0.0):
                 logits, values = self.module(part)
             _backward((logits, *values), [of_parts[place] for of_parts in cut])
 
@@ -169,7 +167,7 @@ class InParts(nn.Module):
 class _Answered:
     logits: Tensor
     values: tuple[Tensor, ...]
-    noise: tuple[Noise, ...]  # before each part; none where there is one
+    noise: tuple[Snapshot, ...]  # torch's generators before each part; none where there is one
 
 
 @dataclass(slots=True, kw_only=True)
@@ -179,7 +177,7 @@ class _Asked:
     pixels: Tensor
     leaves: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...] | None
-    noise: tuple[Noise, ...]
+    noise: tuple[Snapshot, ...]
 
     @classmethod
     def of(
@@ -188,7 +186,7 @@ class _Asked:
         outputs: tuple[Tensor, ...],
         *,
         whole: bool = False,
-        noise: tuple[Noise, ...] = (),
+        noise: tuple[Snapshot, ...] = (),
     ) -> _Asked:
         leaves = tuple(one.detach().requires_grad_(one.is_floating_point()) for one in outputs)
         return cls(pixels=pixels, leaves=leaves, outputs=outputs if whole else None, noise=noise)
@@ -227,17 +225,10 @@ class PartNorms(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _noise(device: torch.device) -> Noise:
-    on_cuda = device.type == "cuda"
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if on_cuda else None
-
-
 @contextmanager
-def _same_noise(noise: Noise | None, device: torch.device) -> Iterator[None]:
+def _same_noise(kept: Snapshot | None, device: torch.device) -> Iterator[None]:
     """What is drawn inside is what was drawn from that state on, and nobody notices."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        if noise is not None:
-            torch.set_rng_state(noise[0])
-            if noise[1] is not None:
-                torch.cuda.set_rng_state(noise[1], device)
+        if kept is not None:
+            restore_noise(kept, device)
         yield

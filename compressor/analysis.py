@@ -17,6 +17,7 @@ from compressor.graphs import Graph
 from compressor.labelling import Labelling, Stored, frozen_reason, label
 from compressor.labels import Labels, Matrix
 from compressor.types import (
+    ANALYSIS_FORMAT,
     Analysis,
     Axis,
     CostTerm,
@@ -29,8 +30,6 @@ from compressor.types import (
     Span,
     Spans,
 )
-
-FORMAT = 1
 
 
 def analyze(graph: Graph) -> Analysis:
@@ -62,7 +61,7 @@ def summarize(graph: Graph, labelling: Labelling) -> Analysis:
         for index, group in enumerate(labelling.groups)
     )
     return Analysis(
-        format=FORMAT,
+        format=ANALYSIS_FORMAT,
         fingerprint=graph.fingerprint,
         model=ModelFacts(
             architecture=graph.architecture, parameters=whole["params"], macs=whole["macs"]

@@ -81,3 +81,8 @@ class ProofError(DefectError):
 
 class ParityError(DefectError):
     pass
+
+
+def first_line(error: BaseException) -> str:
+    """Of what a library's error says; its kind, where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

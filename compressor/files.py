@@ -20,6 +20,7 @@ from typing import TypeGuard
 
 from compressor.errors import CompressorError, FolderError, SurroundingsError
 from compressor.locks import require_held
+from compressor.refusals import ADVICE, cannot_write, no_folder
 
 WRITING = ".writing-"  # how private folders begin; one that is left over was a kill's
 _OLD = ".old-"  # what had the name before, until all have theirs
@@ -83,7 +84,7 @@ def scratch_folder(prefix: str = "compressor-") -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_writable(path: Path, advice: str = "choose another --out") -> None:
+def check_writable(path: Path, advice: str = ADVICE) -> None:
     """Make the folder of ``path`` and try it.  Raises SurroundingsError where it refuses, and
     FolderError where the path is none."""
     if path.is_dir():
@@ -200,10 +201,9 @@ def _no_scratch(error: OSError) -> SurroundingsError:
     )
 
 
-def _refusal(path: Path, error: OSError, advice: str = "choose another --out") -> CompressorError:
+def _refusal(path: Path, error: OSError, advice: str = ADVICE) -> CompressorError:
     if isinstance(error, IsADirectoryError):
         return FolderError(f"{path} is a folder; name a file in it, or another")
     if isinstance(error, NotADirectoryError | FileExistsError):
-        return FolderError(f"cannot write {path}: what it lies in is not a folder; {advice}")
-    reason = error.strerror or error
-    return SurroundingsError(f"cannot write {path}: {reason}; free space there or {advice}")
+        return no_folder(path, advice)
+    return cannot_write(path, error, advice)

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from compressor.errors import DataError
+from compressor.errors import DataError, first_line
 from compressor.types import Preprocessing
 
 ENDINGS = frozenset(
@@ -284,6 +284,5 @@ def _cropped(picture: Image.Image, crop: tuple[int, int]) -> Image.Image:
 
 
 def _unreadable(file: Path, error: BaseException) -> DataError:
-    lines = str(error).splitlines() or [type(error).__name__]
-    reason = lines[0].replace(str(file), file.name)[:120]
+    reason = first_line(error).replace(str(file), file.name)[:120]
     return DataError(f"{file}: not a readable picture ({reason}); replace or remove it")

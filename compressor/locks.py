@@ -25,7 +25,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from compressor.errors import FolderError, SurroundingsError
+from compressor.errors import SurroundingsError
+from compressor.refusals import cannot_write, no_folder
 
 LOCK_FILE = ".lock"  # in a folder that fills by and by; no part of what ships
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -87,15 +88,10 @@ def held(
         lock = _take(path, command, note)
     except (NotADirectoryError, FileExistsError) as error:
         _remove_empty(made)
-        raise FolderError(
-            f"cannot write {_guarded(path)}: what it lies in is not a folder; choose another --out"
-        ) from error
+        raise no_folder(_guarded(path)) from error
     except OSError as error:
         _remove_empty(made)
-        raise SurroundingsError(
-            f"cannot write {path}: {error.strerror or error}; free space there or choose another "
-            "--out"
-        ) from error
+        raise cannot_write(path, error) from error
     _all_held.append(lock)
     try:
         yield

@@ -115,6 +115,9 @@ class ModelFacts:
     macs: int  # for one sample
 
 
+ANALYSIS_FORMAT = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
     """What moves together, what stays and why, and what each part costs."""

@@ -15,7 +15,7 @@ from tokenize import TokenError
 
 import numpy as np
 
-from compressor.errors import FolderError
+from compressor.errors import FolderError, first_line
 from compressor.files import replacing
 from compressor.unpacking import DAMAGED_ZIP, check_unpacked
 from export.prediction import TOLERANCE, Array
@@ -76,8 +76,8 @@ def read_golden(folder: Path) -> Golden:
             )
         _check(found)
     except (*DAMAGED_ZIP, AttributeError, TypeError, MemoryError, TokenError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise FolderError(f"{path} cannot be read ({lines[0][:200]}); build anew") from error
+        told = first_line(error)[:200]
+        raise FolderError(f"{path} cannot be read ({told}); build anew") from error
     return found
 
 

@@ -27,6 +27,7 @@ FORMAT = 2  # 2: a hash of itself
 MANIFEST_FILE = "manifest.json"
 LINK = "a link, or no file at all"
 SIGNATURE_FILE = "model.sig"  # covers the manifest, so it cannot be in it
+UNLISTED = (MANIFEST_FILE, SIGNATURE_FILE)
 PACKAGES = (
     "compressor", "torch", "torchvision", "onnx", "onnxscript", "onnx-ir", "onnxruntime",
     "onnxruntime-gpu", "openvino", "numpy", "safetensors", "accelerate", "timm",
@@ -98,9 +99,7 @@ def read_manifest(folder: Path) -> Manifest:
         return _manifest(content)
     except (FileNotFoundError, NotADirectoryError):
         raise FolderError(f"{folder} has no {MANIFEST_FILE}; give the folder of a run") from None
-    except (
-        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError,
-    ) as error:  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise FolderError(f"{path} cannot be read as a manifest ({reason}); build anew") from error
 
@@ -114,8 +113,8 @@ def check_manifest(folder: Path) -> tuple[str, ...]:
     """
     manifest = read_manifest(folder)
     listed = {one.path: one for one in manifest.files}
-    found = set(list_files(folder))
-    _, others = entries_of(folder)
+    files, others = entries_of(folder)
+    found = set(_but(files, UNLISTED))
     lines = []
     if (folder / MANIFEST_FILE).read_bytes() != _encode(manifest):
         lines.append(f"{MANIFEST_FILE}: not as it was written (its own sha256 does not hold)")
@@ -138,15 +137,17 @@ def _difference(listed: ListedFile, found: ListedFile) -> Iterator[str]:
         yield f"{listed.path}: sha256 {found.sha256[:12]}..., {listed.sha256[:12]}... expected"
 
 
-def list_files(
-    folder: Path, but: Sequence[str] = (MANIFEST_FILE, SIGNATURE_FILE)
-) -> tuple[str, ...]:
+def list_files(folder: Path, but: Sequence[str] = UNLISTED) -> tuple[str, ...]:
     """The paths of all files in ``folder`` ``but`` those, sorted, with forward slashes.
 
     Nor is the lock of the process that writes them among them.
     """
     files, _ = entries_of(folder)
-    return tuple(name for name in files if name not in (*but, LOCK_FILE))
+    return _but(files, but)
+
+
+def _but(files: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in files if name not in (*names, LOCK_FILE))
 
 
 def _listed(folder: Path, path: str) -> ListedFile:

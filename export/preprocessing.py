@@ -68,15 +68,17 @@ def read_preprocessing(folder: Path) -> tuple[Preprocessing, tuple[str, ...] | N
     path, names = folder / PREPROCESSING_FILE, folder / LABELS_FILE
     try:
         content = read(path)
-        found = Preprocessing(
-            crop=(content["crop_size"]["height"], content["crop_size"]["width"]),
-            mean=tuple(float(value) for value in content["image_mean"]),
-            std=tuple(float(value) for value in content["image_std"]),
-            resize=content["size"]["shortest_edge"] if content["do_resize"] else None,
-            interpolation={number: name for name, number in RESAMPLE.items()}[content["resample"]],
-            origin=PREPROCESSING_FILE,
-        )
-        require_sound(msgspec.convert(msgspec.to_builtins(found), Preprocessing))
+        names_of = {number: name for name, number in RESAMPLE.items()}
+        told = {
+            "crop": (content["crop_size"]["height"], content["crop_size"]["width"]),
+            "mean": tuple(float(value) for value in content["image_mean"]),
+            "std": tuple(float(value) for value in content["image_std"]),
+            "resize": content["size"]["shortest_edge"] if content["do_resize"] else None,
+            "interpolation": names_of[content["resample"]],
+            "origin": PREPROCESSING_FILE,
+        }
+        found = msgspec.convert(told, Preprocessing)
+        require_sound(found)
         if not isinstance(content["do_resize"], bool):
             raise ValueError("do_resize is neither true nor false")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from compressor.errors import InputError
+from compressor.errors import InputError, first_line
 from export.evaluators import open_openvino
 from export.prediction import Array, open_session, relative_error, run_session
 
@@ -75,8 +75,8 @@ def replay(
     except InputError:
         raise
     except Exception as problem:  # runtimes have errors of their own for inputs that do not fit
-        first = (str(problem).splitlines() or [type(problem).__name__])[0]
-        raise InputError(f"it does not take the golden inputs ({first[:200]})") from problem
+        told = first_line(problem)[:200]
+        raise InputError(f"it does not take the golden inputs ({told})") from problem
     return Replay(
         file=file,
         runtime=runtime.name,

@@ -66,14 +66,10 @@ TIMED_KEYS = ("seconds", "images_per_s", "environment", "command")
 
 def prepare(folder: Path) -> None:
     """A network's code and weights of it."""
-    import torch
+    from tests.teachers import write_teacher
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "net.py").write_text(NETWORK)
-    namespace: dict[str, Any] = {}
-    exec(NETWORK, namespace)
-    torch.manual_seed(0)
-    torch.save(namespace["noisy"]().state_dict(), folder / "noisy.pt")
+    write_teacher(folder, NETWORK, "noisy")
 
 
 def start(folder: Path, case: str, out: str, *more: str) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.probe import choices
 from compressor.analysis import analyze
-from compressor.building.targets import Aim, aim_of
+from compressor.building.targets import Aim, for_target
 from compressor.graphs import capture
 from compressor.planning import plan
 from compressor.runs import open_run
@@ -36,7 +36,8 @@ def test_a_continued_run_has_the_target_of_the_first_and_probes_no_more(
     def aim() -> Aim:
         run = open_run(tmp_path / "run", {"seed": 0})
         run.begin()
-        return aim_of(run, "onnxruntime", budget, prepared, 1, 0.005, "cpu", Silent(), Stopwatch())
+        told = ("onnxruntime", budget, prepared, 1, 0.005, "cpu", Silent(), Stopwatch())
+        return for_target(*told, run)
 
     def probe(*_: object, **__: object) -> None:
         raise AssertionError("probed again")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from compressor import building
 from compressor.building import pipeline
@@ -21,6 +19,7 @@ from compressor.recipes import Recipe
 from compressor.recipes.wishes import Wishes, find_recipe
 from compressor.types import Budget
 from tests.benchmarks.strictness import mistakes
+from tests.teachers import write_teacher
 
 NETWORK = """
 from torch import nn
@@ -104,12 +103,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("builds")
-    (folder / "net.py").write_text(NETWORK)
-    namespace: dict[str, Callable[[], nn.Module]] = {}
-    exec(NETWORK, namespace)
-    torch.manual_seed(0)
-    for name in ("small", "attentive"):
-        torch.save(namespace[name]().state_dict(), folder / f"{name}.pt")
+    write_teacher(folder, NETWORK, "small", "attentive")
     return folder
 
 

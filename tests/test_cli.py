@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from compressor import cli
 from compressor.stopping import STOPPED_TRAINING
 from tests.benchmarks.reports import small_report
 from tests.benchmarks.small_files import write_linear
 from tests.benchmarks.strictness import mistakes
+from tests.commands import Ended, Run, call
+from tests.teachers import write_teacher
 
 NETWORK = """
 from torch import nn
@@ -32,17 +32,12 @@ def small():
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
     )
 """
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
-    (folder / "net.py").write_text(NETWORK)
-    namespace: dict[str, Callable[[], torch.nn.Module]] = {}
-    exec(NETWORK, namespace)
-    torch.manual_seed(0)
-    torch.save(namespace["small"]().state_dict(), folder / "small.pt")
+    write_teacher(folder, NETWORK, "small")
     return folder
 
 
@@ -50,18 +45,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call the command line in the work folder: status, output, errors."""
 
-    def call(*arguments: str) -> tuple[int, str, str]:
+    def in_work(*arguments: str) -> Ended:
         monkeypatch.chdir(work)
-        monkeypatch.setattr("sys.argv", ["compressor", *arguments])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        return call(arguments, monkeypatch, capsys)
 
-    return call
+    return in_work
 
 
 TEACHER = ("--teacher", "small.pt", "--arch", "net.py:small")

@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
+from tests.teachers import write_teacher
 from tests.test_builds import CASES, NETWORK, PTD, Case
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,12 +32,7 @@ MASKS = (0o022, 0o077)
 def work_in(folder: Path) -> None:
     """The user's own files, the same in both places."""
     folder.mkdir(parents=True)
-    (folder / "net.py").write_text(NETWORK)
-    namespace: dict[str, type[nn.Module]] = {}
-    exec(NETWORK, namespace)
-    torch.manual_seed(0)
-    for name in ("small", "attentive"):
-        torch.save(namespace[name]().state_dict(), folder / f"{name}.pt")
+    write_teacher(folder, NETWORK, "small", "attentive")
 
 
 def run_twice(tmp_path: Path, *arguments: str) -> tuple[Path, Path]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from compressor import cli
+from tests.commands import Ended, Run, call
 from tests.malformed import corpus, weights
 from tests.malformed.cases import Case
 from tests.malformed.material import contents, place, program_file
@@ -33,9 +33,6 @@ RESIDENT = (
 )
 ALONE = tuple(case.name for case in CORPUS if case.alone)
 FORMS: dict[str, Callable[[], bytes]] = {**weights.FORMS, "program.pt2": program_file}
-
-Ended = tuple[int, str, str]
-Run = Callable[..., Ended]
 
 
 def test_the_corpus_is_large_and_its_names_are_unique() -> None:
@@ -53,18 +50,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COMPRESSOR_CACHE", str(tmp_path / "cache"))
 
-    def call(*arguments: str) -> Ended:
-        monkeypatch.setattr("sys.argv", ["compressor", *arguments])
-        status: Any = 0
-        try:
-            with within(SECONDS):
-                cli.main()
-        except SystemExit as end:
-            status = end.code or 0
-        said = capsys.readouterr()
-        return status, said.out, said.err
+    def in_time(*arguments: str) -> Ended:
+        with within(SECONDS):
+            return call(arguments, monkeypatch, capsys)
 
-    return call
+    return in_time
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from compressor.processes import (
 from compressor.representations import cross_correlation_loss
 from compressor.self_distillation import past_predictions
 from compressor.types import Scores
+from tests.teachers import write_teacher
 from tests.test_builds import NETWORK
 
 BUILD = (
@@ -60,11 +61,7 @@ def test_alone_everything_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_processes_cut_the_same_units_and_learn_as_well(tmp_path: Path, recipe: str) -> None:
-    (tmp_path / "net.py").write_text(NETWORK)
-    namespace: dict[str, object] = {}
-    exec(NETWORK, namespace)
-    torch.manual_seed(0)
-    torch.save(namespace["small"]().state_dict(), tmp_path / "small.pt")  # type: ignore[operator]
+    write_teacher(tmp_path, NETWORK, "small")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     launch = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m")
     reports = {}

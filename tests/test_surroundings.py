@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from torch import nn
 
 from compressor import building, files
 from compressor.building import pipeline
@@ -35,6 +34,7 @@ from compressor.recipes.wishes import Wishes, find_recipe
 from compressor.types import Budget, Packaging
 from compressor.watching import Listener, Silent
 from export import onnx_files, shipping
+from tests.teachers import write_teacher
 from tests.test_locks import holder
 from tests.test_saving import files_up_to
 
@@ -69,11 +69,7 @@ STAGES = (
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("surroundings")
-    (folder / "net.py").write_text(NETWORK)
-    namespace: dict[str, Callable[[], nn.Module]] = {}
-    exec(NETWORK, namespace)
-    torch.manual_seed(0)
-    torch.save(namespace["tiny"]().state_dict(), folder / "tiny.pt")
+    write_teacher(folder, NETWORK, "tiny")
     return folder
 
 

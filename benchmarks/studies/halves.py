@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from benchmarks.report import open_run
@@ -34,6 +33,7 @@ from benchmarks.studies.targets_records import NETWORKS, Network
 from compressor.errors import CompressorError, FolderError, OptionError, SurroundingsError
 from compressor.files import replacing
 from compressor.loading import untrained
+from compressor.saving import save_state
 from compressor.synthetic import paint
 
 USUAL = ("resnet50", "mobilenet_v3_large")
@@ -120,7 +120,7 @@ def teacher_of(network: Network, settings: Settings, folder: Path) -> Path:
         fresh = untrained(network.architecture, seed=settings.seed, image_size=network.size)
         assert fresh.module is not None
         with replacing(path) as place:
-            torch.save(fresh.module.state_dict(), place)
+            save_state(fresh.module.state_dict(), place)
     return path
 
 

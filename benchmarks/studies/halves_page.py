@@ -18,9 +18,9 @@ from benchmarks.entries import Entry, entry
 from benchmarks.figures import derive, show
 from benchmarks.formatting import UNKNOWN, count, interval, milliseconds, runtime, significant
 from benchmarks.markdown import escaped
+from benchmarks.sections.layers import place_of
 from benchmarks.studies.parts import number, put_part, table
 from benchmarks.verdict import status_of
-from benchmarks.workloads import SETTING
 
 PART = "halves"
 CAUSES = 3  # that are named for each setting
@@ -158,9 +158,8 @@ def _left(report: Entry, row: Entry) -> str:
 
 def explanation_of(report: Entry, row: Entry) -> Entry | None:
     """That of the same workload, where one could be made."""
-    wanted = [row.value[key] for key in SETTING]
     for one in report.get("explanation").each():
-        if [one.value[key] for key in SETTING] == wanted and not one.get("reason").known:
+        if place_of(one) == place_of(row) and not one.get("reason").known:
             return one
     return None
 

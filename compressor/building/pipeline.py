@@ -22,7 +22,7 @@ from compressor.building.deployables import ship_student
 from compressor.building.inputs import inputs_of
 from compressor.building.speeds import measure_speeds, require_measured
 from compressor.building.stages import rounded
-from compressor.building.targets import aim_of
+from compressor.building.targets import for_target
 from compressor.errors import DefectError, FolderError, SurroundingsError
 from compressor.execution import Site, Standing, follow, require_possible
 from compressor.judging import Judge
@@ -118,8 +118,8 @@ def build(
                 teacher, data, test, sample=sample, seed=seed, device=device, listener=listener,
                 watch=watch, keeper=keeper.at("pictures"),
             )  # fmt: skip
-            aim = aim_of(
-                run, target, budget, prepared, threads, probe_minutes, device, listener, watch
+            aim = for_target(
+                target, budget, prepared, threads, probe_minutes, device, listener, watch, run
             )
             judge = Judge(
                 prepared.graph, prepared.data, device, watch, trained=teacher.source.trained,

@@ -46,20 +46,13 @@ def measure_speeds(
         return {"benchmarks": [], "benchmarks_skipped": []}
     site.listener.stage("benchmark")
     asked = [run.mark("export"), seconds, threads]
+    used = threads or torch.get_num_threads()
 
     def compared() -> Made:
-        return _compare(run, site, precisions, seconds, threads or torch.get_num_threads())
+        return _compare(run, site, precisions, seconds, used)
 
     def explained() -> Made:
-        return _explain(
-            run,
-            site,
-            precisions,
-            seconds,
-            threads or torch.get_num_threads(),
-            full_benchmark,
-            slo_ms,
-        )
+        return _explain(run, site, precisions, seconds, used, full_benchmark, slo_ms)
 
     return {
         **once(run, site.watch, "benchmark", asked, compared),

@@ -41,35 +41,6 @@ class Aim:
         }
 
 
-def aim_of(
-    run: Run,
-    target: str | None,
-    budget: Budget,
-    prepared: Prepared,
-    threads: int,
-    minutes: float,
-    device: str,
-    listener: Listener,
-    watch: Stopwatch,
-) -> Aim:
-    """As ``for_target``, once in a run: measured anew, widths may come out otherwise.
-
-    The journal keeps all that was chosen and why, so that what a plan is expected to gain is told
-    by the same staircases, whoever plans and whoever reports.
-    """
-    if target is None:
-        return Aim(budget=budget)
-    from benchmarks.probe.choices import Chosen
-
-    known = run.finished("target")
-    if known is not None:
-        return _aim(budget, msgspec.convert(known["chosen"], Chosen))
-    chosen = _choose(target, prepared, threads, minutes, device, listener, watch)
-    if is_first():
-        run.finish("target", {"chosen": plain(chosen)})
-    return _aim(budget, chosen)
-
-
 def for_target(
     target: str | None,
     budget: Budget,
@@ -79,17 +50,27 @@ def for_target(
     device: str,
     listener: Listener,
     watch: Stopwatch,
+    run: Run | None = None,
 ) -> Aim:
     """Have the widths of every group measured, or read what was measured before.
+
+    In a ``run`` that is done once: measured anew, widths may come out otherwise.  Its journal keeps
+    all that was chosen and why, so that what a plan is expected to gain is told by the same
+    staircases, whoever plans and whoever reports.
 
     Raises OptionError for a target that is unknown or cannot run here.
     """
     if target is None:
         return Aim(budget=budget)
-    return _aim(budget, _choose(target, prepared, threads, minutes, device, listener, watch))
+    from benchmarks.probe.choices import Chosen
 
-
-def _aim(budget: Budget, chosen: Any) -> Aim:
+    known = None if run is None else run.finished("target")
+    if known is not None:
+        chosen = msgspec.convert(known["chosen"], Chosen)
+    else:
+        chosen = _choose(target, prepared, threads, minutes, device, listener, watch)
+        if run is not None and is_first():
+            run.finish("target", {"chosen": plain(chosen)})
     return Aim(budget=chosen.on(budget), expectation=chosen.expectation(), facts=chosen.facts())
 
 

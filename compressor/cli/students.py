@@ -260,10 +260,10 @@ def plan(
     ready = prepare(
         loaded, data, None, sample=None, seed=seed, device="cpu", listener=Silent(), watch=watch
     )
-    speaker = Silent() if as_json else Console()
+    console = Console(silent=as_json)
     for note in ready.data.notes:
-        speaker.note(note)
-    aim = for_target(target, budget, ready, threads, probe_minutes, "cpu", speaker, watch)
+        console.note(note)
+    aim = for_target(target, budget, ready, threads, probe_minutes, "cpu", console, watch)
     made = first_plan(
         chosen.phases[0], ready.graph, ready.analysis, aim.budget, ready.sample, aim.expectation
     )
@@ -271,10 +271,10 @@ def plan(
     if as_json:
         typer.echo(json_text({**msgspec.to_builtins(told), **msgspec.to_builtins(made)}))
     else:
-        Console().plan(told, made, everything=everything)
+        console.plan(told, made, everything=everything)
         if aim.expectation is not None:
             faster = aim.expectation.speedup(made)
-            Console().note(f"on {target} its layers are expected to be {faster:.2f} times as fast")
+            console.note(f"on {target} its layers are expected to be {faster:.2f} times as fast")
 
 
 def _check_target(target: str | None, minutes: float) -> None:

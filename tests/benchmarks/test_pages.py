@@ -11,14 +11,13 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import torch
 
 from benchmarks.lineup import FILE, Contestant, line_up
 from benchmarks.report import RunData, render, render_lineup
@@ -27,6 +26,7 @@ from tests.benchmarks import browser
 from tests.benchmarks.origins import compute, look_up, quote, write
 from tests.benchmarks.reports import full_report, sample_file
 from tests.benchmarks.strictness import mistakes
+from tests.teachers import write_teacher
 
 pytestmark = pytest.mark.slow
 
@@ -70,15 +70,6 @@ SIZES = {"phone": (390, 844), "desktop": (1100, 900)}
 class Case:
     page: str
     files: Mapping[str, Any]
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
-    program = browser.find()
-    if program is None:
-        pytest.skip(f"none of {', '.join(browser.NAMES)} is installed")
-    with browser.browsing(program, tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 def everything(run: RunData) -> RunData:
@@ -161,11 +152,7 @@ def test_every_number_of_a_run_just_built_is_that_of_its_files(
     from compressor.types import Budget
     from tests.test_builds import NETWORK
 
-    (tmp_path / "net.py").write_text(NETWORK)
-    namespace: dict[str, Any] = {}
-    exec(NETWORK, namespace)
-    torch.manual_seed(0)
-    torch.save(namespace["small"]().state_dict(), tmp_path / "small.pt")
+    write_teacher(tmp_path, NETWORK, "small")
     folder = building.build(
         load(tmp_path / "small.pt", f"{tmp_path / 'net.py'}:small", image_size=16),
         data="digits",

@@ -9,7 +9,6 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from export.golden import read_golden, write_golden
 from export.manifest import write_manifest
 from export.prediction import predict
 from export.verification import verify
+from tests.teachers import write_teacher
 
 ROOT = Path(__file__).parents[2]
 NETWORK = """
@@ -49,11 +49,7 @@ MODELS = {"onnx/student.onnx", "onnx/student-batch1.onnx"}
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("delivery")
-    (folder / "net.py").write_text(NETWORK)
-    namespace: dict[str, Callable[[], nn.Module]] = {}
-    exec(NETWORK, namespace)
-    torch.manual_seed(0)
-    torch.save(namespace["small"]().state_dict(), folder / "small.pt")
+    write_teacher(folder, NETWORK, "small")
     return folder
 
 

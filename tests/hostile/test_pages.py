@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,15 +59,6 @@ Value = TypeVar("Value")
 
 
 # -- in a browser --------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
-    program = browser.find()
-    if program is None:
-        pytest.skip(f"none of {', '.join(browser.NAMES)} is installed")
-    with browser.browsing(program, tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 def require_quiet(tab: browser.Page, page: str, payload: str, file: Path, scripts: int = 0) -> None:

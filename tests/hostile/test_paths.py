@@ -23,7 +23,6 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from benchmarks import raw_samples
-from compressor import cli
 from compressor.archives import read_program
 from compressor.building import data_identity
 from compressor.cards import Accuracy, Card, card_path, encode_card
@@ -38,9 +37,9 @@ from export.manifest import write_manifest
 from export.triton import write_repository
 from export.verification import verify
 from tests.benchmarks.reports import sample_file, small_report
+from tests.commands import Run, call
 from tests.hostile import places, programs
 
-Run = Callable[..., tuple[int, str, str]]
 PICTURES = Preprocessing(crop=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
 NO_TEXT = os.fsdecode(b"caf\xe9")  # Latin-1
 
@@ -51,17 +50,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["compressor", *arguments])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return call
+    return lambda *arguments: call(arguments, monkeypatch, capsys)
 
 
 # -- names ---------------------------------------------------------------------------------------
