@@ -2,6 +2,8 @@
 # make test    set up, run the fast tests              make test-all  the long ones too, resumable
 # make lint    ruff and mypy                           make sizes     lines of every source file
 # make fuzz    every parser under atheris, FUZZ_SECONDS each, then the property tests at length
+# make setup   only set up                             make clean     remove what was built
+# make test-anew  forget which suites of test-all have passed
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dispatch import Effort, Pair, Progress, Refusal, measure
+from benchmarks.dispatch import Effort, Failure, Pair, Progress, measure
 from benchmarks.inputs import Signature, read_program_signature, read_signature, shapes
 from benchmarks.measurements import Measurement, encode_samples
 from benchmarks.runtimes import form_of, unavailable
@@ -82,7 +82,7 @@ def compare(
     """
     effort = effort or Effort()
     measured: dict[Workload, Comparison] = {}
-    skipped: dict[Workload, str] = {}
+    skipped: dict[Workload, Failure] = {}
     for files in dict.fromkeys(map(_files, workloads)):
         ready: list[Workload] = []
         for workload in workloads:
@@ -91,14 +91,14 @@ def compare(
                 if reason is None:
                     ready.append(workload)
                 else:
-                    skipped[workload] = reason
+                    skipped[workload] = Failure(reason=reason)
         if not ready:
             continue
         pair = Pair(
             teacher=_source(teacher, ready[0], sizes), student=_source(student, ready[0], sizes)
         )
         for workload, found in measure(pair, ready, effort, progress).items():
-            if isinstance(found, str):
+            if isinstance(found, Failure):
                 skipped[workload] = found
                 continue
             measured[workload] = Comparison(
@@ -115,7 +115,7 @@ def compare(
     return Comparisons(
         measured=tuple(measured[one] for one in workloads if one in measured),
         skipped=tuple(
-            Skipped(workload=one, reason=skipped[one], refused=isinstance(skipped[one], Refusal))
+            Skipped(workload=one, reason=skipped[one].reason, refused=skipped[one].refused)
             for one in workloads
             if one in skipped
         ),

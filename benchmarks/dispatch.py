@@ -48,10 +48,12 @@ class Effort:
     seed: int = 0
 
 
-class Refusal(str):
-    """Why nothing was measured, where that lies in the file or an option, not in the machine."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why nothing was measured; ``refused``: that lies in the file or an option, not here."""
 
-    __slots__ = ()
+    reason: str
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,8 @@ def measure(
     workloads: Sequence[Workload],
     effort: Effort,
     progress: Progress = lambda workload, process: None,
-) -> dict[Workload, Measurement | str]:
-    """Measure the workloads, all of one runtime; a text says why one could not be.
+) -> dict[Workload, Measurement | Failure]:
+    """Measure the workloads, all of one runtime, or say why one could not be.
 
     Processes are started until every workload's interval is narrow enough or its time is spent,
     but as many as ``effort.processes`` in any case, unless calls are so slow that three take
@@ -93,7 +95,7 @@ def measure(
     check(effort)
     spent = dict.fromkeys(workloads, 0.0)
     found: dict[Workload, list[Outcome]] = {workload: [] for workload in workloads}
-    ended: dict[Workload, Measurement | str] = {}
+    ended: dict[Workload, Measurement | Failure] = {}
     overrun_s = 0.0
     for process in range(MOST_TIMES * effort.processes):
         waiting = tuple(one for one in workloads if one not in ended)
@@ -117,8 +119,7 @@ def measure(
         for workload, outcome in zip(waiting, outcomes, strict=True):
             spent[workload] += seconds
             if outcome.failure is not None:
-                refused = Refusal if outcome.refused else str
-                ended[workload] = refused(outcome.failure)
+                ended[workload] = Failure(reason=outcome.failure, refused=outcome.refused)
                 continue
             found[workload].append(outcome)
             end = _end(found[workload], spent[workload], effort)

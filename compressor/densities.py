@@ -77,17 +77,12 @@ def plan_by_density(
     )
     if budget.sparsity <= 0:
         return replace(empty_plan(analysis), criterion=scores.criterion)
-    shares = _width_shares(analysis, densities, steps_of(analysis, budget))
+    shares = width_shares(analysis, densities, steps_of(analysis, budget))
     return plan_by_keys(analysis, scores, budget, _keys(shares), expectation)
 
 
 def width_shares(
-    analysis: Analysis,
-    densities: Mapping[str, float],
-    *,
-    keep_at_least: float = 0.0,
-    smallest_group: int = 8,
-    keep_whole: tuple[str, ...] = (),
+    analysis: Analysis, densities: Mapping[str, float], steps: Steps
 ) -> tuple[float, ...]:
     """The share of its units that each group should keep, before rounding and before the total.
 
@@ -108,22 +103,8 @@ def width_shares(
 
     Network inputs, class outputs, frozen dimensions and groups that stay whole have ``x = 0``.
     Shares that the densities leave open are pulled to 1 by a term of weight ``RIDGE`` (relative to
-    the smallest ``p_l``), so that the answer is unique.  Arguments and errors are those of
-    ``plan_by_density``.
+    the smallest ``p_l``), so that the answer is unique.  Errors are those of ``plan_by_density``.
     """
-    # Which widths a group may take does not depend on how much is to go; half stands for any.
-    budget = Budget(
-        sparsity=0.5,
-        keep_at_least=keep_at_least,
-        smallest_group=smallest_group,
-        keep_whole=keep_whole,
-    )
-    return _width_shares(analysis, densities, steps_of(analysis, budget))
-
-
-def _width_shares(
-    analysis: Analysis, densities: Mapping[str, float], steps: Steps
-) -> tuple[float, ...]:
     terms = _terms(analysis, densities)
     free = steps.floors < steps.units
     logs = np.zeros(len(analysis.groups))

@@ -34,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Files written next to it (external data) move too, and ``path`` itself moves last; a folder
     takes the place of a folder.  Nothing is moved when the body raises, and where a move fails what
-    was there before comes back.  Raises SurroundingsError where the disk refuses, and where a
+    was there before comes back.  All is on the disk before it is moved, so that a machine that
+    loses its power has it whole too.  Raises SurroundingsError where the disk refuses, and where a
     folder that this process holds (``locks``) is gone.
     """
     require_held(path)
@@ -47,7 +48,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield folder / path.name
         require_held(path)
         others = sorted(entry.name for entry in folder.iterdir() if entry.name != path.name)
+        _flush(folder)
         _move(folder, path.parent, (*others, path.name))
+        _flush_names(path.parent)
     except OSError as error:
         raise _refusal(path, error) from error
     finally:
@@ -141,6 +144,25 @@ def sha256(path: Path) -> str:
 
 def _prefix(path: Path) -> str:
     return f"{WRITING}{path.name[:100]}-"
+
+
+def _flush(folder: Path) -> None:
+    """Wait until the disk has what was written: a rename may overtake it, and name nothing."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(place, name), "rb") as stream:
+                os.fsync(stream.fileno())
+        _flush_names(Path(place))
+
+
+def _flush_names(folder: Path) -> None:
+    """The same for a folder's own entries, where its file system knows how."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _move(source: Path, target: Path, names: Sequence[str]) -> None:

@@ -110,14 +110,6 @@ def first_order(graph: Graph, preview: Preview) -> Iterator[Tensors]:
         yield ahead.every_name({name: start[name].detach() * slopes[name] for name in start})
 
 
-def first_order_moved(graph: Graph, preview: Preview) -> Iterator[Tensors]:
-    """``theta_K * dL / dtheta_K``: m multiplies the weights as they are after the steps."""
-    ahead = _Ahead(graph, preview)
-    end = ahead.walk(ahead.start, keep_graph=False)
-    for slopes in ahead.slopes(end, of=end):
-        yield ahead.every_name({name: end[name].detach() * slopes[name] for name in end})
-
-
 def full(graph: Graph, preview: Preview) -> Iterator[Tensors]:
     """The derivative through the steps: second order, all of them in memory at once."""
     ahead = _Ahead(graph, preview)

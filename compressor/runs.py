@@ -30,6 +30,7 @@ JOURNAL = "journal.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"  # the last file, where a key was given
 UNFINISHED = "unfinished"
+_REPLACED = f"{WRITING}replaced"  # what a restart put aside, until its own input is accepted
 
 
 @dataclass(slots=True)
@@ -96,17 +97,21 @@ class Run:
     @contextmanager
     def withdrawing(self) -> Iterator[None]:
         """Where the input of a run that begins here is refused before a phase is over, the folder
-        is as it was before; one that is continued stays as it is."""
+        is as it was before, with the run that a restart put aside; one that is continued stays as
+        it is."""
         existed, ours = self.folder.exists(), (self.folder / JOURNAL).exists()
         try:
             yield
         except InputError:
             if not ours and "phases" not in self.done and self.folder.exists():
                 _empty(self.folder)
+                _bring_back(self.folder)
                 if not existed:
                     with suppress(OSError):  # the lock is in it
                         self.folder.rmdir()
             raise
+        finally:
+            shutil.rmtree(self.folder / _REPLACED, ignore_errors=True)
 
     def write(self, name: str, value: Any) -> Path:
         """Write a value as indented JSON under its final name, whole or not at all."""
@@ -123,7 +128,8 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
     """Decide what may happen in ``folder``; nothing is written yet.
 
     Absent or empty: a new run.  A run of ours with the same inputs: continued, or ``complete``.
-    Raises FolderError for anything else.  ``restart`` empties a folder of ours first.
+    Raises FolderError for anything else.  ``restart``: what is in a folder of ours is put aside,
+    for as long as the new run is ``withdrawing``.
     """
     text = json.dumps(inputs, sort_keys=True)
     inputs = json.loads(text)  # as the journal gives them back
@@ -140,9 +146,7 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
             "remove it, or name another folder with --out"
         )
     if restart:
-        _empty(folder)
-        with suppress(OSError):  # the lock is in it
-            folder.rmdir()
+        _put_aside(folder)
         return fresh
     if held == [JOURNAL] and not journal.done:
         return fresh  # it was stopped before anything was done
@@ -218,19 +222,39 @@ def _held(folder: Path) -> list[str]:
 
 
 def _empty(folder: Path) -> None:
-    """Remove all but the lock.
-
-    What makes a run complete goes first and its journal last: a kill in between leaves a folder of
-    ours that nobody takes for a finished one.
-    """
-    first, last = (MANIFEST, SIGNATURE), (JOURNAL, LOCK_FILE)
-    others = [entry.name for entry in folder.iterdir() if entry.name not in (*first, *last)]
-    for name in (*first, *others, JOURNAL):
-        path = folder / name
+    """Remove all but the lock and what is put aside; as ``_leaving`` has it."""
+    for path in _leaving(folder):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _put_aside(folder: Path) -> None:
+    """All but the lock goes into a private folder, which the next ``sweep`` would remove."""
+    aside = folder / _REPLACED
+    aside.mkdir()
+    for path in _leaving(folder):
+        path.rename(aside / path.name)
+
+
+def _bring_back(folder: Path) -> None:
+    aside = folder / _REPLACED
+    if aside.exists():
+        for path in reversed(_leaving(aside)):
+            path.rename(folder / path.name)
+
+
+def _leaving(folder: Path) -> list[Path]:
+    """What may leave a run's folder, in the order in which it has to.
+
+    What makes a run complete goes first and its journal last: a kill in between leaves a folder of
+    ours that nobody takes for a finished one.
+    """
+    first, staying = (MANIFEST, SIGNATURE), (JOURNAL, LOCK_FILE, _REPLACED)
+    found = {entry.name for entry in folder.iterdir()}
+    others = sorted(found - {*first, *staying})
+    return [folder / name for name in (*first, *others, JOURNAL) if name in found]
 
 
 def _read_journal(folder: Path) -> _Journal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +18,15 @@ from compressor.distillation import Distilled, Progress, distill, learn
 from compressor.errors import SurroundingsError
 from compressor.features import Observed
 from compressor.graphs import Graph, capture
+from compressor.keeping import KEEP_NOTHING, Keeper
 from compressor.objectives import Signals, logit_objective, with_features
 from compressor.pacing import Epochs
 from compressor.representations import cross_correlation_loss, representation_objective
 from compressor.self_distillation import SELF_DISTILLATIONS
 from compressor.training import Trainer
-from tests.test_distillation import FAST, some_data
+from tests.interruptions import finished
+from tests.test_distillation import FAST, same, some_data, values
+from tests.test_loop import one_thread
 
 CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"
 ERRORS = (RuntimeError(CPU), torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError())
@@ -257,7 +261,12 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, limit: int) -> list[int]:
     return sizes
 
 
-def trained(student: Graph, objective: Any = None, observed: tuple[str, ...] = ()) -> Distilled:
+def trained(
+    student: Graph,
+    objective: Any = None,
+    observed: tuple[str, ...] = (),
+    keeper: Keeper = KEEP_NOTHING,
+) -> Distilled:
     return distill(
         student.float(),
         network(norm=True).float(),
@@ -268,6 +277,7 @@ def trained(student: Graph, objective: Any = None, observed: tuple[str, ...] = (
         optimisation=FAST,
         batch_size=32,
         generator=torch.Generator().manual_seed(3),
+        keeper=keeper,
     )
 
 
@@ -353,6 +363,28 @@ def test_what_fitted_is_passed_on_and_taken(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert max(sizes) == 8
     assert not any("out of memory" in note for note in second.notes)  # told where it was found
+
+
+def test_a_run_that_is_continued_knows_what_fitted_and_gives_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sizes = short_of_memory(monkeypatch, 10)
+
+    def work(keeper: Keeper) -> Distilled:
+        return trained(network(norm=True, dropout=0.2), keeper=keeper)
+
+    with one_thread():
+        torch.manual_seed(11)
+        whole = work(KEEP_NOTHING)
+        sizes.clear()
+        torch.manual_seed(11)
+        again, kills = finished(work, tmp_path / "kept")
+    assert kills >= 2
+    assert [size for size in sizes if size > 10] == [32, 16]  # tried in the first life alone
+    assert again.acceleration.part_size == 8
+    assert again.notes == whole.notes
+    assert any("out of memory on a batch of 32 images" in note for note in again.notes)
+    assert same(values(again.graph), values(whole.graph))
 
 
 def test_it_is_said_while_it_happens(

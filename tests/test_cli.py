@@ -403,11 +403,13 @@ def test_probe_measures_once_and_plan_takes_the_widths(
 ) -> None:
     monkeypatch.setenv("COMPRESSOR_CACHE", str(work / "cache"))
     small = (*TEACHER, "--image-size", "32")
-    quick = ("--target", "onnxruntime", "--probe-minutes", "0.02", "--threads", "1")
+    quick = ("--target", "onnxruntime", "--probe-minutes", "0.02")
     status, out, err = run("probe", *small, "--minutes", "0.05")
     assert (status, err) == (0, "")
     assert "measuring which widths onnxruntime:fp32 likes" in out
-    assert "Widths worth having on onnxruntime:fp32, 1 thread, batch 1" in out
+    threads = torch.get_num_threads()
+    words = f"{threads} thread{'' if threads == 1 else 's'}"
+    assert f"Widths worth having on onnxruntime:fp32, {words}, batch 1" in out
     assert max(map(len, out.splitlines()[1:])) <= 80
     status, out, err = run("probe", *small, "--json", "--minutes", "0.05")
     assert (status, err) == (0, "")
@@ -424,7 +426,7 @@ def test_probe_measures_once_and_plan_takes_the_widths(
         ("probe", ("--runtime", "tvm"), "--runtime tvm: not one of onnxruntime, openvino, torch"),
         ("probe", ("--precision", "bf16"), "onnxruntime is not measured in bf16"),
         ("probe", ("--minutes", "0"), "--minutes 0: give a number above 0"),
-        ("probe", ("--threads", "0"), "both must be 1 or more"),
+        ("probe", ("--batch", "0"), "both must be 1 or more"),
         ("plan", ("--sparsity", "0.5", "--target", "tvm"), "--target tvm: not one of"),
         ("plan", ("--sparsity", "0.5", "--target", "torch:int8"), "torch is not measured in int8"),
         ("plan", ("--sparsity", "0.5", "--probe-minutes", "0"), "give a number above 0"),

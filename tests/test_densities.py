@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torchvision import models
 
 from compressor.analysis import analyze
-from compressor.densities import plan_by_density, width_shares
+from compressor.densities import plan_by_density
+from compressor.densities import width_shares as shares_of
 from compressor.errors import BudgetError, PlanError
 from compressor.graphs import capture
-from compressor.planning import empty_plan, keep_mask, rows_of
+from compressor.planning import empty_plan, keep_mask, rows_of, steps_of
 from compressor.proof import prove
 from compressor.removal import remove
-from compressor.types import Analysis, Plan
+from compressor.types import Analysis, Budget, Plan
 from tests import zoo
 from tests.test_planning import (
     STRUCTURES,
@@ -35,6 +36,25 @@ from tests.test_planning import (
     scored,
     widths,
 )
+
+
+def width_shares(
+    analysis: Analysis,
+    densities: Mapping[str, float],
+    *,
+    keep_at_least: float = 0.0,
+    smallest_group: int = 8,
+    keep_whole: tuple[str, ...] = (),
+) -> tuple[float, ...]:
+    """Which widths a group may take does not depend on how much is to go; half stands for any."""
+    budget = Budget(
+        sparsity=0.5,
+        keep_at_least=keep_at_least,
+        smallest_group=smallest_group,
+        keep_whole=keep_whole,
+    )
+    return shares_of(analysis, densities, steps_of(analysis, budget))
+
 
 # -- the tables that the paper's authors publish -----------------------------------------------
 

@@ -161,6 +161,41 @@ def test_a_folder_takes_the_place_of_a_folder_or_leaves_it(
     assert content(tmp_path) == {"out/new": b"2"}
 
 
+def test_all_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def flushed(descriptor: int) -> None:
+        said.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def moved(source: Path, target: Path) -> None:
+        said.append(f"-> {target.name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", moved)
+    with replacing(tmp_path / "out") as place:
+        (place / "onnx").mkdir(parents=True)
+        (place / "onnx" / "x").write_bytes(b"1")
+    last = said.index("-> out")
+    assert said.index("x") < said.index("onnx", said.index("x")) < last
+    assert said[last + 1 :] == [tmp_path.name]
+
+
+def test_a_disk_that_finds_out_late_that_it_is_full_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_three(tmp_path / "x", b"old")
+    before = content(tmp_path)
+    monkeypatch.setattr(os, "fsync", Refusing(os.fsync, 2))
+    with pytest.raises(SurroundingsError, match="No space left"):
+        write_three(tmp_path / "x", b"new")
+    assert content(tmp_path) == before
+
+
 def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:
     for place in ("run", "run/onnx"):
         (tmp_path / place).mkdir()

@@ -10,7 +10,7 @@ import pytest
 
 from compressor.building.claiming import claimed
 from compressor.errors import BudgetError, FolderError
-from compressor.files import WRITING
+from compressor.files import WRITING, sweep
 from compressor.locks import LOCK_FILE
 from compressor.runs import Run, open_run, require_ours
 from compressor.watching import Silent
@@ -170,7 +170,39 @@ def test_restart_empties_a_folder_of_ours(tmp_path: Path) -> None:
     run.finish("trained", {})
     again = open_run(tmp_path / "run", {**INPUTS, "seed": 1}, restart=True)
     assert again.done == {}
-    assert not (tmp_path / "run").exists()
+    again.begin()
+    with again.withdrawing():
+        again.finish("phases", {})
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"journal.json"}
+    assert open_run(tmp_path / "run", {**INPUTS, "seed": 1}).done.keys() == {"phases"}
+
+
+def test_a_restart_of_refused_input_leaves_the_earlier_run(tmp_path: Path) -> None:
+    run = open_run(tmp_path, INPUTS)
+    run.begin()
+    for name in ("manifest.json", "onnx/student.onnx"):
+        run.write(name, {"is": "whole"})
+    run.finish("phases", {}, files=("onnx/student.onnx",))
+
+    def contents() -> dict[str, bytes]:
+        paths = tmp_path.rglob("*")
+        return {str(path): path.read_bytes() for path in paths if path.is_file()}
+
+    before, others = contents(), {**INPUTS, "sparsity": 0.99}
+    with (
+        claimed(tmp_path, others, device="cpu", restart=True, listener=Silent()) as again,
+        pytest.raises(BudgetError),
+    ):
+        _refuse(again, "target")
+    assert contents() == before
+    assert open_run(tmp_path, INPUTS).complete
+    with (
+        claimed(tmp_path, others, device="cpu", restart=True, listener=Silent()) as again,
+        pytest.raises(BudgetError),
+    ):
+        _refuse(again, "phases")  # of which days may have come
+    assert open_run(tmp_path, others).done.keys() == {"phases"}
+    assert {path.name for path in tmp_path.iterdir()} == {"journal.json"}
 
 
 def test_what_a_kill_leaves_of_a_first_write_is_no_foreign_folder(tmp_path: Path) -> None:
@@ -186,7 +218,7 @@ def test_what_a_kill_leaves_of_a_first_write_is_no_foreign_folder(tmp_path: Path
 def test_a_restart_that_is_stopped_anywhere_leaves_a_folder_of_ours_that_is_not_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unlink = Path.unlink
+    rename = Path.rename
     for number in range(1, 10):
         folder = tmp_path / str(number)
         run = open_run(folder, INPUTS)
@@ -197,20 +229,21 @@ def test_a_restart_that_is_stopped_anywhere_leaves_a_folder_of_ours_that_is_not_
         assert open_run(folder, INPUTS).complete
         left = number
 
-        def refuse(path: Path, **named: bool) -> None:
+        def refuse(path: Path, target: Path) -> Path:
             nonlocal left
             left -= 1
             if left == 0:
                 raise OSError(errno.EROFS, "Read-only file system", str(path))
-            unlink(path, **named)
+            return rename(path, target)
 
         with monkeypatch.context() as patched:
-            patched.setattr(Path, "unlink", refuse)
+            patched.setattr(Path, "rename", refuse)
             with suppress(OSError):
                 open_run(folder, INPUTS, restart=True)
         if left > 0:  # nothing failed
             break
         assert number == 1 or not open_run(folder, INPUTS).complete
-    assert number == 5
+    assert number == 6  # five things had to move
+    sweep(folder)
     assert [path.name for path in folder.iterdir()] == [LOCK_FILE]
     assert open_run(folder, INPUTS).done == {}

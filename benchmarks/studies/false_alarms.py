@@ -214,7 +214,7 @@ def section(runs: Sequence[Run], settings: Settings, environment: dict[str, obje
             "",
             f"`{typed('benchmarks.studies.false_alarms', sys.argv[1:])}`",
             "",
-            f"{len(runs)} runs of {settings.seconds:g} s (median "
+            f"{len(runs)} runs of at most {settings.seconds:g} s each (half of them ended within "
             f"{np.median([run.seconds for run in runs]):.1f} s) in {settings.runtime}, batch 1, "
             f"one thread, while {settings.neighbours} other process loaded a core on "
             f"{environment['logical_cores']} cores of {environment['cpu']}; others kept "

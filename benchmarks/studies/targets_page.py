@@ -100,11 +100,12 @@ def who_is_faster(results: Results) -> Iterator[str]:
             yield f"- Beside {WAYS[way]} nothing has been measured yet."
             continue
         slower = f"slower in {counts['slower']}"
+        others = counts.total() - counts["faster"] - counts["slower"]
         yield (
             f"- Beside {WAYS[way]}, the student planned for its target is faster in "
             f"{counts['faster']} of {counts.total()} cases, "
-            f"{f'**{slower}**' if counts['slower'] else slower}; in the others no difference could "
-            "be measured."
+            f"{f'**{slower}**' if counts['slower'] else slower}"
+            f"{f'; in {others} no difference could be measured' if others else ''}."
         )
 
 

@@ -9,8 +9,8 @@
     closing      pages, what makes a product of the folder, manifest, signature
     pipeline     all of it, in order
 
-With ``cli`` the only part of ``compressor`` that looks upward, to ``export`` and ``benchmarks``,
-and inside functions alone.
+With ``cli`` and ``reporting`` the only part of ``compressor`` that looks upward, to ``export`` and
+``benchmarks``, and inside functions alone.
 """
 
 from compressor.building.inputs import data_identity

@@ -239,7 +239,10 @@ def plan(
     fold: Fold = False,
     trust_pickle: TrustPickle = False,
 ) -> None:
-    """Dry run: widths and costs before and after; no weight is touched, nothing is written."""
+    """Dry run: widths and costs before and after; no weight is touched, nothing is written.
+
+    With --target, what has to be measured first is kept in the cache.
+    """
     import msgspec
 
     from compressor import narrowing

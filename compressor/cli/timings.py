@@ -29,9 +29,11 @@ from compressor.options import (
     Sizes,
     TeacherFile,
     ThreadCounts,
+    Threads,
     TrustPickle,
     Within,
     require_minutes,
+    set_threads,
     whole_numbers,
     words,
 )
@@ -92,7 +94,7 @@ def probe(
     arch: Arch = None,
     runtime: Annotated[str, typer.Option(help="onnxruntime, openvino or torch")] = "onnxruntime",
     precision: Annotated[str, typer.Option(help="fp32, int8 or bf16")] = "fp32",
-    threads: Annotated[int, typer.Option(help="of the runtime")] = 1,
+    threads: Threads = 0,
     batch: Annotated[int, typer.Option(help="images of one call")] = 1,
     minutes: Annotated[float, typer.Option(help="of measuring")] = 2.0,
     anew: Annotated[bool, typer.Option("--anew", help="measure again what is known")] = False,
@@ -102,7 +104,12 @@ def probe(
     fold: Fold = False,
     trust_pickle: TrustPickle = False,
 ) -> None:
-    """Measure which widths a runtime likes on this machine, for the layers of a network."""
+    """Measure which widths a runtime likes on this machine, for the layers of a network.
+
+    ``build --target`` takes them with the same --threads.
+    """
+    import torch
+
     from benchmarks.probe.choices import choose_for
     from benchmarks.probe.targets import target_of
     from benchmarks.probe.telling import document, probe_lines
@@ -111,7 +118,8 @@ def probe(
     from compressor.loading import capture_teacher
     from compressor.watching import Silent, Stopwatch
 
-    target = target_of(runtime, precision, threads=threads, batch=batch)
+    set_threads(threads)
+    target = target_of(runtime, precision, threads=threads or torch.get_num_threads(), batch=batch)
     require_minutes("--minutes", minutes)
     loaded = load_given(
         teacher, arch, "synthetic", None, None, image_size, trust_pickle, Stopwatch(), fold

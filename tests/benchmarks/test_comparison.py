@@ -12,13 +12,14 @@ import pytest
 
 from benchmarks import dispatch
 from benchmarks.comparison import Model, compare, row, skipped_row, write_samples
-from benchmarks.dispatch import Effort, Pair, measure
+from benchmarks.dispatch import Effort, Failure, Pair, measure
 from benchmarks.measurements import Measurement
 from benchmarks.raw_samples import calls
 from benchmarks.sampling import Sample
 from benchmarks.workers import Outcome, Source
 from benchmarks.workloads import Workload, usual_workloads
 from compressor.errors import OptionError
+from compressor.reporting import plain
 from tests.benchmarks.small_files import write_linear
 
 ORT = Workload(runtime="onnxruntime", batch=2)
@@ -71,6 +72,9 @@ def test_file_that_a_runtime_refuses_is_skipped_with_its_name_and_not_its_folder
     )
     assert found.measured == ()
     assert found.skipped[0].reason.startswith("broken.onnx: ONNX Runtime refuses the file")
+    assert found.skipped[0].refused
+    told = skipped_row(found.skipped[0])
+    assert plain(told) == told  # as a journal has to keep it
 
 
 def test_what_cannot_run_is_skipped_with_the_reason(tmp_path: Path) -> None:
@@ -126,16 +130,16 @@ def pair_of(file: Path) -> Pair:
 def test_process_that_does_not_end_is_ended(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "LIFE_SECONDS", -0.09)
     found = measure(pair_of(file), (ORT,), QUICK)
-    assert found[ORT] == "its process was ended after 0 s"
+    assert found[ORT] == Failure(reason="its process was ended after 0 s")
 
 
 def test_process_that_dies_is_told_in_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     found = measure(pair_of(file), (ORT,), QUICK)
-    reason = found[ORT]
-    assert isinstance(reason, str)
-    assert reason.startswith("its process failed: ")
-    assert "\n" not in reason
+    failure = found[ORT]
+    assert isinstance(failure, Failure)
+    assert failure.reason.startswith("its process failed: ")
+    assert "\n" not in failure.reason
 
 
 def test_a_workload_that_kills_its_process_does_not_take_the_others_along(
@@ -152,7 +156,8 @@ def test_a_workload_that_kills_its_process_does_not_take_the_others_along(
 
     monkeypatch.setattr(subprocess, "run", killed)
     found = measure(pair_of(file), (ORT, large), QUICK)
-    assert found[large] == "its process was killed, perhaps for want of memory"
+    reason = "its process was killed, perhaps for want of memory"
+    assert found[large] == Failure(reason=reason)
     assert isinstance(found[ORT], Measurement)
 
 
@@ -172,7 +177,7 @@ def test_measuring_goes_on_until_the_time_is_spent_and_slow_starts_are_made_up_f
     monkeypatch.setattr(dispatch.time, "monotonic", lambda: now[0])
     found = measure(pair_of(file), (ORT,), Effort(seconds=10, processes=5))
     assert shares == pytest.approx([2.0, 1.0, 5 / 3, 5 / 3, 5 / 3])
-    assert not isinstance(found[ORT], str)
+    assert isinstance(found[ORT], Measurement)
     assert found[ORT].stopped == "time spent"
     assert found[ORT].seconds == pytest.approx(10)
 
