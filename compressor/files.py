@@ -104,13 +104,19 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes left half-written anywhere in ``folder``, which nobody else may
     be writing into."""
     for left in sorted(folder.rglob(f"{WRITING}*")):
-        shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):
+            _remove(left)
 
 
 def sweep_of(path: Path) -> None:
-    """The same for one path, which may stand among others' files."""
+    """The same for one path, which may stand among others' files; what was killed between its two
+    renames gets its name again."""
     for left in path.parent.glob(f"{WRITING}*"):
         if left.name.startswith(_prefix(path)):
+            for old in left.glob(f"{_OLD}*"):
+                there = path.with_name(old.name.removeprefix(_OLD))
+                if not there.exists():
+                    os.replace(old, there)
             shutil.rmtree(left, ignore_errors=True)
 
 
@@ -169,7 +175,7 @@ def _move(source: Path, target: Path, names: Sequence[str]) -> None:
     """Give all of them their names in ``target``, or none.
 
     A single file takes the place of another in one step.  Of several, and of folders, what was
-    there goes aside first: between the two steps a kill leaves it in ``source``.
+    there goes aside first: between the two steps a kill leaves it in ``source`` (``sweep_of``).
     """
     placed: list[str] = []
     for name in names:
@@ -182,7 +188,7 @@ def _move(source: Path, target: Path, names: Sequence[str]) -> None:
                 os.replace(there, source / f"{_OLD}{name}")
             placed.append(name)
             os.replace(source / name, there)
-    except OSError:
+    except BaseException:  # a signal too
         for name in placed:
             old = source / f"{_OLD}{name}"
             with suppress(OSError):
@@ -195,7 +201,7 @@ def _move(source: Path, target: Path, names: Sequence[str]) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

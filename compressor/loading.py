@@ -61,7 +61,7 @@ class Teacher:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class InputOptions:
     """What the user said about the network's input."""
 
     example_inputs: tuple[Tensor, ...] | None
@@ -94,7 +94,7 @@ def load(
     """
     file = Path(path)
     check_file(file)
-    wishes = Wishes(
+    asked = InputOptions(
         example_inputs=example_inputs,
         image_size=check_size(image_size),
         mean=mean,
@@ -104,11 +104,11 @@ def load(
     if is_archive(file):
         if arch is not None:
             raise OptionError(f"--arch {arch}: {file.name} is a program already; leave --arch out")
-        return _load_program(file, wishes)
+        return _load_program(file, asked)
     checkpoint = read_checkpoint(file, trust_pickle=trust_pickle)
     sha256 = sha256_of(file)
     if checkpoint.module is not None and arch is None:
-        return _take_module(file, sha256, checkpoint, wishes)
+        return _take_module(file, sha256, checkpoint, asked)
     card, card_notes = _card_of(file, sha256)
     named = arch if arch is not None else _library_architecture(card)
     found, notes = _find(file, named, checkpoint)
@@ -121,7 +121,7 @@ def load(
         source=Source(
             name=file.stem, architecture=found.architecture.name, sha256=sha256, trained=True
         ),
-        wishes=wishes,
+        asked=asked,
         notes=(*checkpoint.notes, *card_notes, *notes, *_peculiarities(found)),
     )
 
@@ -161,7 +161,7 @@ def untrained(
             sha256=None,
             trained=False,
         ),
-        wishes=Wishes(
+        asked=InputOptions(
             example_inputs=example_inputs,
             image_size=check_size(image_size),
             mean=mean,
@@ -250,10 +250,10 @@ def _teacher(
     factory: Callable[[], nn.Module],
     published: Preprocessing | None,
     source: Source,
-    wishes: Wishes,
+    asked: InputOptions,
     notes: tuple[str, ...],
 ) -> Teacher:
-    preprocessing, inputs = _input(module, published, wishes)
+    preprocessing, inputs = _input(module, published, asked)
     outputs = _head_rows(module)
     return Teacher(
         module=module,
@@ -268,10 +268,10 @@ def _teacher(
 
 
 def _input(
-    module: nn.Module, published: Preprocessing | None, wishes: Wishes
+    module: nn.Module, published: Preprocessing | None, asked: InputOptions
 ) -> tuple[Preprocessing, tuple[Tensor, ...]]:
-    inputs = wishes.example_inputs
-    size = wishes.image_size
+    inputs = asked.example_inputs
+    size = asked.image_size
     channels = _input_channels(module)
     if inputs is not None:
         if inputs[0].ndim == 4:
@@ -284,9 +284,9 @@ def _input(
         published,
         channels=channels,
         image_size=size,
-        mean=wishes.mean,
-        std=wishes.std,
-        data_size=wishes.data_size,
+        mean=asked.mean,
+        std=asked.std,
+        data_size=asked.data_size,
     )
     if inputs is None:
         generator = torch.Generator().manual_seed(0)
@@ -314,11 +314,11 @@ def _head_rows(module: nn.Module) -> int | None:
     return rows[-1] if rows else None
 
 
-def _take_module(file: Path, sha256: str, checkpoint: Checkpoint, wishes: Wishes) -> Teacher:
+def _take_module(file: Path, sha256: str, checkpoint: Checkpoint, asked: InputOptions) -> Teacher:
     module = checkpoint.module
     assert module is not None
     name = type(module).__name__
-    preprocessing, inputs = _input(module, None, wishes)
+    preprocessing, inputs = _input(module, None, asked)
     return Teacher(
         module=module,
         graph=None,
@@ -366,17 +366,17 @@ def published_of(file: Path, text: str | None) -> Preprocessing | None:
     return found
 
 
-def _load_program(file: Path, wishes: Wishes) -> Teacher:
+def _load_program(file: Path, asked: InputOptions) -> Teacher:
     program, extras = read_program(file)
     check_sizes(file, program.state_dict)
     check_finite(file, program.state_dict)
     graph = _graph_of_file(file, program)
-    inputs = wishes.example_inputs or graph.example_inputs
+    inputs = asked.example_inputs or graph.example_inputs
     size = (inputs[0].shape[2], inputs[0].shape[3]) if inputs[0].ndim == 4 else (1, 1)
-    if wishes.image_size is not None and wishes.image_size != size:
+    if asked.image_size is not None and asked.image_size != size:
         raise OptionError(
             f"{file.name} was exported for {size[0]}x{size[1]}, and --image-size or the data asks "
-            f"for {wishes.image_size[0]}x{wishes.image_size[1]}; leave --image-size out, or give "
+            f"for {asked.image_size[0]}x{asked.image_size[1]}; leave --image-size out, or give "
             "other data"
         )
     published = published_of(file, extras.get(EXTRA_PREPROCESSING))
@@ -395,8 +395,8 @@ def _load_program(file: Path, wishes: Wishes) -> Teacher:
             published,
             channels=inputs[0].shape[1] if inputs[0].ndim == 4 else 3,
             image_size=size,
-            mean=wishes.mean,
-            std=wishes.std,
+            mean=asked.mean,
+            std=asked.std,
         ),
         labels=None,
         notes=("loaded from an exported program: a fresh start is not possible",),

@@ -193,10 +193,18 @@ def memory_of(optimiser: torch.optim.Optimizer) -> Snapshot:
 
 
 def give_memory(kept: Snapshot, optimiser: torch.optim.Optimizer) -> None:
-    """To an optimiser of the same parameters: its next step is the one that would have come."""
+    """To an optimiser of the same parameters: its next step is the one that would have come.
+
+    What has a parameter's shape gets its memory layout too, as it had: steps over parameters
+    together are fast only where these agree.
+    """
+    parameters = list(_parameters(optimiser))
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in kept.tensors.items():
         number, _, name = key.partition("/")
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype, device="cpu").copy_(value)
         state.setdefault(int(number), {})[name] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -88,10 +88,17 @@ FormName = Annotated[
     str, typer.Option("--form", help="structured (units removed) or faithful (as in the paper)")
 ]
 StudentStart = Annotated[
-    str | None, typer.Option("--student", help="inherit the kept channels, or fresh weights")
+    str | None,
+    typer.Option(
+        "--student",
+        help="inherit (the kept channels; by default) or fresh (weights; in the faithful form)",
+    ),
 ]
 DistillFrom = Annotated[
-    str | None, typer.Option(help="the dense teacher, or the pruned one trained again")
+    str | None,
+    typer.Option(
+        help="dense (the teacher; by default) or pruned (and trained again; in the faithful form)"
+    ),
 ]
 FullSchedule = Annotated[
     bool,
@@ -103,29 +110,39 @@ FeatureWeight = Annotated[
     float | None,
     typer.Option(help="of the distance on kept units in the training loss: 5; 0: logits"),
 ]
-SelfDistillation = Annotated[str | None, typer.Option(help="epsd: cs-kd, ps-kd or dlb")]
+SelfDistillation = Annotated[str | None, typer.Option(help="epsd: cs-kd (default), ps-kd or dlb")]
 Lookahead = Annotated[int | None, typer.Option(max=LARGEST, help="epsd: steps before scoring; 3")]
-Gradient = Annotated[str | None, typer.Option(help="epsd: first-order, or full through the steps")]
+Gradient = Annotated[
+    str | None, typer.Option(help="epsd: first-order (default), or full through the steps")
+]
 Similarity = Annotated[
-    str | None, typer.Option(help="sdp: cross-correlation, cosine or kl to the unpruned network")
+    str | None,
+    typer.Option(help="sdp: cross-correlation (default), cosine or kl to the unpruned network"),
 ]
-Unpruned = Annotated[str | None, typer.Option(help="sdp: the unpruned network, frozen or live")]
+Unpruned = Annotated[
+    str | None, typer.Option(help="sdp: the unpruned network, frozen (default) or live")
+]
 Importance = Annotated[
-    str | None, typer.Option(help="sdp: what goes first, by magnitude or by the objective")
+    str | None,
+    typer.Option(help="sdp: what goes first, by magnitude (default) or by the objective"),
 ]
-ScheduleName = Annotated[str | None, typer.Option("--schedule", help="sdp: cubic or linear")]
+ScheduleName = Annotated[
+    str | None, typer.Option("--schedule", help="sdp: cubic (default) or linear")
+]
 PruningSteps = Annotated[int | None, typer.Option(max=LARGEST, help="sdp: 10, fewer in short runs")]
 UnitsForm = Annotated[
-    str | None, typer.Option("--units", help="sdp: masked until the end, or removed at every step")
+    str | None,
+    typer.Option("--units", help="sdp: masked until the end (default), or removed at every step"),
 ]
 CriterionName = Annotated[
     str | None,
     typer.Option(
-        "--criterion", help="auto, reconstruction, taylor, activation, magnitude or random"
+        "--criterion",
+        help="auto (default), reconstruction, taylor, activation, magnitude or random",
     ),
 ]
 AllocationName = Annotated[
-    str | None, typer.Option("--allocation", help="measured, global or uniform")
+    str | None, typer.Option("--allocation", help="measured (default), global or uniform")
 ]
 RepairImages = Annotated[
     int | None,
@@ -139,6 +156,10 @@ Minutes = Annotated[float | None, typer.Option(help="of training; 10 by default"
 Epochs = Annotated[
     int | None,
     typer.Option(min=0, max=LARGEST, help="of training, in place of --minutes; 0: none"),
+]
+TeacherEpochs = Annotated[
+    int | None,
+    typer.Option(min=0, max=LARGEST, help="of training, in place of --minutes; 1 or more"),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="processor threads; 0 leaves the library's own number")]

@@ -192,6 +192,12 @@ def wait(device: str) -> None:
         PartialState().wait_for_everyone()
 
 
+def wait_for_all() -> None:
+    """The same for those who have met before, wherever they compute."""
+    if process_count() > 1:
+        PartialState().wait_for_everyone()
+
+
 def leave() -> None:
     """Give up the connection to the others: a process that ends with it open may be aborted."""
     if process_count() > 1 and torch.distributed.is_initialized():

@@ -15,7 +15,9 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -23,7 +25,7 @@ import msgspec
 from compressor import documents
 from compressor.errors import FolderError, InputError
 from compressor.files import WRITING, entries_of, sha256, write_bytes
-from compressor.locks import LOCK_FILE
+from compressor.locks import LOCK_FILE, require_held
 
 FORMAT = 2  # 2: keys and files of stages; what a run of format 1 has not finished is done anew
 JOURNAL = "journal.json"
@@ -42,6 +44,20 @@ class Run:
     inputs: Mapping[str, Any]
     done: dict[str, Any] = field(default_factory=dict)
     complete: bool = False
+    versions: tuple[Mapping[str, str], ...] = ()  # that worked on it, one after the other
+
+    @property
+    def upgrades(self) -> tuple[str, ...]:
+        """What changed while the run was stopped, for its report."""
+        told = []
+        for before, after in pairwise(self.versions):
+            changed = [
+                f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+                for name in sorted(before.keys() | after.keys())
+                if before.get(name) != after.get(name)
+            ]
+            told.append(f"the run was continued with other versions: {', '.join(changed)}")
+        return tuple(told)
 
     @property
     def unfinished(self) -> Path:
@@ -79,6 +95,16 @@ class Run:
         found: Mapping[str, Any] = entry["result"]
         return found
 
+    @property
+    def intact(self) -> bool:
+        """Whether all that finished stages left is as it was, but for what goes in the end."""
+        return all(
+            (self.folder / name).is_file() and sha256(self.folder / name) == digest
+            for entry in self.done.values()
+            for name, digest in entry["files"].items()
+            if not name.startswith(f"{UNFINISHED}/")
+        )
+
     def mark(self, stage: str) -> str:
         """What a later stage depends on that uses this one's files."""
         entry = self.done[stage]
@@ -104,14 +130,17 @@ class Run:
             yield
         except InputError:
             if not ours and "phases" not in self.done and self.folder.exists():
+                require_held(self.folder / JOURNAL)  # else it is another one's by now
+                if (self.folder / _REPLACED).exists():
+                    (self.folder / JOURNAL).unlink(missing_ok=True)
                 _empty(self.folder)
-                _bring_back(self.folder)
+                give_back(self.folder)
                 if not existed:
                     with suppress(OSError):  # the lock is in it
                         self.folder.rmdir()
             raise
-        finally:
-            shutil.rmtree(self.folder / _REPLACED, ignore_errors=True)
+        require_held(self.folder / JOURNAL)
+        shutil.rmtree(self.folder / _REPLACED, ignore_errors=True)
 
     def write(self, name: str, value: Any) -> Path:
         """Write a value as indented JSON under its final name, whole or not at all."""
@@ -120,21 +149,36 @@ class Run:
         return path
 
     def _write_journal(self) -> None:
-        content = {"format": FORMAT, "key": self.key, "inputs": self.inputs, "done": self.done}
+        content = {
+            "format": FORMAT,
+            "key": self.key,
+            "inputs": self.inputs,
+            "versions": self.versions,
+            "done": self.done,
+        }
+        content = msgspec.to_builtins(content)
         self.write(JOURNAL, {**content, "sha256": _key(content)})
 
 
-def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) -> Run:
+def open_run(
+    folder: Path,
+    inputs: Mapping[str, Any],
+    versions: Mapping[str, str] = MappingProxyType({}),
+    *,
+    restart: bool = False,
+) -> Run:
     """Decide what may happen in ``folder``; nothing is written yet.
 
     Absent or empty: a new run.  A run of ours with the same inputs: continued, or ``complete``.
+    ``versions``: of what does the work; another compressor may finish differently what this one
+    began, so that an unfinished run of another one is refused.
     Raises FolderError for anything else.  ``restart``: what is in a folder of ours is put aside,
     for as long as the new run is ``withdrawing``.
     """
     text = json.dumps(inputs, sort_keys=True)
     inputs = json.loads(text)  # as the journal gives them back
     key = _key(inputs)
-    fresh = Run(folder=folder, key=key, inputs=inputs)
+    fresh = Run(folder=folder, key=key, inputs=inputs, versions=(dict(versions),))
     held = _held(folder)
     if not held:
         return fresh
@@ -165,13 +209,25 @@ def open_run(folder: Path, inputs: Mapping[str, Any], *, restart: bool = False) 
             f"{folder} holds a run with other inputs ({', '.join(changed)}); name another folder "
             "with --out, or begin anew in it with --restart"
         )
+    complete = (
+        (folder / JOURNAL).is_file()  # else a restart was stopped
+        and (folder / MANIFEST).is_file()
+        and (not inputs.get("signed") or (folder / SIGNATURE).is_file())
+    )
+    before = journal.versions[-1] if journal.versions else versions
+    ours, own = before.get("compressor"), versions.get("compressor")
+    if not complete and None not in (ours, own) and ours != own:
+        raise FolderError(
+            f"{folder} holds an unfinished run of compressor {ours}, and this is {own}; go on with "
+            "that version, or begin anew with --restart"
+        )
     return Run(
         folder=folder,
         key=key,
         inputs=inputs,
         done=dict(journal.done),
-        complete=(folder / MANIFEST).is_file()
-        and (not inputs.get("signed") or (folder / SIGNATURE).is_file()),
+        complete=complete,
+        versions=(*journal.versions, *([dict(versions)] if before != versions else [])),
     )
 
 
@@ -190,6 +246,7 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     inputs: dict[str, Any]
     done: dict[str, dict[str, Any]]
+    versions: list[dict[str, str]] = []
     sha256: str | None = None
 
 
@@ -198,6 +255,7 @@ class _Journal:
     key: str
     inputs: dict[str, Any]
     done: dict[str, dict[str, Any]]
+    versions: tuple[Mapping[str, str], ...] = ()
     as_written: bool
 
 
@@ -222,8 +280,9 @@ def _held(folder: Path) -> list[str]:
 
 
 def _empty(folder: Path) -> None:
-    """Remove all but the lock and what is put aside; as ``_leaving`` has it."""
-    for path in _leaving(folder):
+    """Remove all but the lock and what is put aside, the journal last: a kill in between leaves a
+    folder of ours that nobody takes for a finished one."""
+    for path in (*_leaving(folder), folder / JOURNAL):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -231,35 +290,38 @@ def _empty(folder: Path) -> None:
 
 
 def _put_aside(folder: Path) -> None:
-    """All but the lock goes into a private folder, which the next ``sweep`` would remove."""
+    """All but the lock goes into a private folder, the journal first.
+
+    While there is a journal inside and none beside it, all of it comes back (``give_back``),
+    wherever this was stopped; the journal of the run that begins decides that nothing does.
+    """
     aside = folder / _REPLACED
     aside.mkdir()
-    for path in _leaving(folder):
+    for path in (folder / JOURNAL, *_leaving(folder)):
         path.rename(aside / path.name)
 
 
-def _bring_back(folder: Path) -> None:
+def give_back(folder: Path) -> None:
+    """What a restart put aside, where no other run has begun in its place."""
     aside = folder / _REPLACED
-    if aside.exists():
-        for path in reversed(_leaving(aside)):
+    if (aside / JOURNAL).is_file() and not (folder / JOURNAL).exists():
+        for path in (*_leaving(aside), aside / JOURNAL):
             path.rename(folder / path.name)
+        aside.rmdir()
 
 
 def _leaving(folder: Path) -> list[Path]:
-    """What may leave a run's folder, in the order in which it has to.
-
-    What makes a run complete goes first and its journal last: a kill in between leaves a folder of
-    ours that nobody takes for a finished one.
-    """
+    """All but the journal, the lock and what is put aside; what makes a run complete first."""
     first, staying = (MANIFEST, SIGNATURE), (JOURNAL, LOCK_FILE, _REPLACED)
     found = {entry.name for entry in folder.iterdir()}
     others = sorted(found - {*first, *staying})
-    return [folder / name for name in (*first, *others, JOURNAL) if name in found]
+    return [folder / name for name in (*first, *others) if name in found]
 
 
 def _read_journal(folder: Path) -> _Journal:
+    beside = (folder / JOURNAL).exists()
     try:
-        found = documents.read(folder / JOURNAL)
+        found = documents.read((folder if beside else folder / _REPLACED) / JOURNAL)
         kept = msgspec.convert(found, _Stored)
         if kept.format == 1:
             return _Journal(key=kept.key, inputs=kept.inputs, done={}, as_written=True)
@@ -267,7 +329,13 @@ def _read_journal(folder: Path) -> _Journal:
             del found["sha256"]
             as_written = kept.sha256 == _key(found)
             msgspec.convert(kept.done, dict[str, _Entry])
-            return _Journal(key=kept.key, inputs=kept.inputs, done=kept.done, as_written=as_written)
+            return _Journal(
+                key=kept.key,
+                inputs=kept.inputs,
+                done=kept.done,
+                versions=tuple(kept.versions),
+                as_written=as_written,
+            )
     except (OSError, ValueError, KeyError):
         pass
     raise FolderError(

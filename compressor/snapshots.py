@@ -22,6 +22,7 @@ from torch import Tensor
 from compressor.errors import FolderError
 from compressor.files import replacing
 from compressor.keeping import Due, Keeper, Snapshot
+from compressor.processes import wait_for_all
 from compressor.saving import save_tensors
 from compressor.stopping import Stop
 
@@ -84,6 +85,7 @@ class SnapshotFiles:
             self._pacing.last = self._pacing.clock()
             self._pacing.took = self._pacing.last - begin
         if last:
+            wait_for_all()  # a launcher ends all when the first one ends, also who still writes
             raise self._stop.stopped()
 
     def patient(self) -> AbstractContextManager[None]:

@@ -7,10 +7,12 @@ has put by how far it is.  Knows nothing of trainings.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+ECHO_SECONDS = 1.0
 STOPPED = "stopped; for a build, the same command continues after the last finished stage"
 STOPPED_TRAINING = (
     "stopped in training, and kept how far it is; the same command goes on from there"
@@ -34,20 +36,22 @@ class Stopped(BaseException):
 class Stop:
     """A wish to stop, that waits while there is somebody who asks for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._number: int | None = None
         self._patient = False
+        self._clock, self._since = clock, 0.0
 
     @property
     def wanted(self) -> bool:
         return self._number is not None
 
     def receive(self, number: int, frame: FrameType | None = None) -> None:
-        """A signal handler.  Raises Stopped: at once, but for the first signal while it waits."""
+        """A signal handler.  Raises Stopped: at once, but for the first signal while it waits, and
+        its echo: a cluster and the launcher both tell every process."""
         if self._patient and self._number is None:
-            self._number = number
-            return
-        raise Stopped(STOPPED, number)
+            self._number, self._since = number, self._clock()
+        elif not self._patient or self._clock() - self._since > ECHO_SECONDS:
+            raise Stopped(STOPPED, number)
 
     @contextmanager
     def patient(self) -> Iterator[None]:

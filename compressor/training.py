@@ -18,6 +18,7 @@ from compressor.acceleration import Acceleration
 from compressor.accumulation import InParts
 from compressor.augmentation import Augmentation
 from compressor.data import ImageData
+from compressor.errors import FolderError
 from compressor.features import Observed
 from compressor.graphs import Graph
 from compressor.keeping import (
@@ -178,7 +179,12 @@ class Trainer:
 
     def state(self) -> Snapshot:
         """All that the next step depends on, but for the lesson; see ``Lessons.state``."""
-        counts = {"steps": self.steps, "averaged": self.averaged.steps, "factor": self._factor}
+        counts = {
+            "steps": self.steps,
+            "averaged": self.averaged.steps,
+            "factor": self._factor,
+            "processes": self.accelerator.num_processes,
+        }
         return joined(
             {
                 "learner": values_of(self.learner),
@@ -193,7 +199,18 @@ class Trainer:
         )
 
     def restore(self, kept: Snapshot) -> None:
-        """Go on from there, in a trainer that was made of the same student."""
+        """Go on from there, in a trainer that was made of the same student.
+
+        Raises FolderError where another number of processes was at work: what some of them remember
+        is in the order of their shares.
+        """
+        last = part_of(kept, "last")
+        if last.facts["processes"] != self.accelerator.num_processes:
+            raise FolderError(
+                f"this training was begun by {last.facts['processes']} processes and goes on with "
+                f"as many, not with {self.accelerator.num_processes}; start it so, or begin anew "
+                "with --restart"
+            )
         put_values(part_of(kept, "learner"), self.learner)
         put_values(part_of(kept, "averaged"), self.averaged.graph)
         put_values(part_of(kept, "best"), self.best)
@@ -204,7 +221,6 @@ class Trainer:
         lessons = part_of(kept, "lessons")
         tensors = {name: tensor.to(there) for name, tensor in lessons.tensors.items()}
         self.lessons.restore(Snapshot(tensors=tensors, facts=lessons.facts))
-        last = part_of(kept, "last")
         self.loss = last.tensors["loss"].to(there)
         self.steps, self.averaged.steps = last.facts["steps"], last.facts["averaged"]
         self._factor = last.facts["factor"]

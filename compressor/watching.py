@@ -56,4 +56,8 @@ class Stopwatch:
                 raise out_of_memory(name) from error
             raise
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - begin
+            self.add(name, self._clock() - begin)
+
+    def add(self, name: str, seconds: float) -> None:
+        """What was spent elsewhere: in a process before this one."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds

@@ -99,6 +99,7 @@ def export_run(
         outputs |= {file: golden.outputs[file] for file in answered}
         kept = {file: golden.tolerances[file] for file in answered}
         write_golden(folder, golden.inputs, outputs, tolerances=kept)
+        _finished(run)  # another build may have begun in it meanwhile
         told = {**report, "deployables": [*entries, *carried]}
         told["notes"] = [*report.get("notes", ()), *notes]
         finish(

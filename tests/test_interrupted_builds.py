@@ -168,6 +168,37 @@ def test_a_damaged_student_is_refused_and_a_damaged_file_made_anew(
 
 
 @pytest.mark.slow
+def test_a_run_that_lacks_its_manifest_alone_is_closed_only_where_all_files_are_as_they_were(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise Killed
+
+    def stopped_in(name: str) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(pipeline, name, stop)
+            with pytest.raises(Killed):
+                build(work, "epsd", "unclosed")
+
+    stopped_in("_end")  # what is needed to make a file anew is still there
+    onnx = work / "unclosed/onnx/student.onnx"
+    exported = onnx.read_bytes()
+    onnx.write_bytes(exported[:-1] + b"?")
+    stopped_in("close")
+    assert onnx.read_bytes() == exported
+    for file in ("onnx/student.onnx", "analysis.json", "proof.json"):
+        path = work / "unclosed" / file
+        content = path.read_bytes()
+        path.write_bytes(content[:-1])
+        with pytest.raises(FolderError, match="what its journal speaks of is damaged"):
+            build(work, "epsd", "unclosed")
+        assert not (work / "unclosed/manifest.json").exists()
+        path.write_bytes(content)
+    folder = build(work, "epsd", "unclosed")
+    assert differences(folder, folder) == []
+
+
+@pytest.mark.slow
 def test_what_was_measured_is_not_measured_again(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from compressor.analysis import analyze
 from compressor.cutters import cut_units, cut_weights, masked_units, removed_units
 from compressor.distillation import Distilled, learn
+from compressor.errors import FolderError
 from compressor.gradual import Gradual, prune_gradually
 from compressor.graphs import Graph, capture
 from compressor.keeping import KEEP_NOTHING, Keeper
@@ -24,6 +25,7 @@ from compressor.objectives import Signals, logit_objective
 from compressor.optimisation import MakeOptimiser, Optimisation, nesterov_sgd, relative_adamw
 from compressor.pacing import Deadline, Epochs
 from compressor.self_distillation import SELF_DISTILLATIONS, labels_only
+from compressor.snapshots import read_snapshot, write_snapshot
 from tests.interruptions import Deadly, Killed, finished
 from tests.test_distillation import same, some_data, values
 from tests.test_gradual import BUDGET, by_representation
@@ -128,6 +130,20 @@ def test_returns_to_the_best_weights_are_remembered(tmp_path: Path) -> None:
     assert kills >= 2
     assert any("training stopped early" in note for note in whole.notes)
     assert without_times(again) == without_times(whole)
+
+
+def test_a_training_goes_on_with_as_many_processes_as_it_began_with(tmp_path: Path) -> None:
+    def work(keeper: Keeper) -> Distilled:
+        return trained(keeper, LESSONS["dlb"], OPTIMISERS["sgd"])
+
+    with pytest.raises(Killed):
+        work(Deadly(tmp_path / "kept"))
+    file = tmp_path / "kept.safetensors"
+    found = read_snapshot(file)
+    found.facts["trainer"]["last"]["processes"] = 2
+    write_snapshot(file, found)
+    with pytest.raises(FolderError, match=r"begun by 2 processes .* not with 1; start it so"):
+        work(Deadly(tmp_path / "kept"))
 
 
 def test_a_deadline_counts_what_was_used_and_not_what_lies_between(tmp_path: Path) -> None:

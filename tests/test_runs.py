@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from compressor.building.claiming import claimed
-from compressor.errors import BudgetError, FolderError
-from compressor.files import WRITING, sweep
+from compressor.errors import BudgetError, FolderError, SurroundingsError
+from compressor.files import WRITING
 from compressor.locks import LOCK_FILE
 from compressor.runs import Run, open_run, require_ours
 from compressor.watching import Silent
@@ -184,17 +184,13 @@ def test_a_restart_of_refused_input_leaves_the_earlier_run(tmp_path: Path) -> No
         run.write(name, {"is": "whole"})
     run.finish("phases", {}, files=("onnx/student.onnx",))
 
-    def contents() -> dict[str, bytes]:
-        paths = tmp_path.rglob("*")
-        return {str(path): path.read_bytes() for path in paths if path.is_file()}
-
-    before, others = contents(), {**INPUTS, "sparsity": 0.99}
+    before, others = contents(tmp_path), {**INPUTS, "sparsity": 0.99}
     with (
         claimed(tmp_path, others, device="cpu", restart=True, listener=Silent()) as again,
         pytest.raises(BudgetError),
     ):
         _refuse(again, "target")
-    assert contents() == before
+    assert contents(tmp_path) == before
     assert open_run(tmp_path, INPUTS).complete
     with (
         claimed(tmp_path, others, device="cpu", restart=True, listener=Silent()) as again,
@@ -215,35 +211,114 @@ def test_what_a_kill_leaves_of_a_first_write_is_no_foreign_folder(tmp_path: Path
         require_ours(tmp_path)
 
 
-def test_a_restart_that_is_stopped_anywhere_leaves_a_folder_of_ours_that_is_not_complete(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != LOCK_FILE
+    }
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["put aside", "given back"])
+def test_a_restart_that_is_stopped_anywhere_gives_the_earlier_run_back(
+    tmp_path: Path, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """While it is put aside, or while it comes back because the new run's input was refused."""
     rename = Path.rename
-    for number in range(1, 10):
+    for number in range(1, 20):
         folder = tmp_path / str(number)
         run = open_run(folder, INPUTS)
         run.begin()
-        for name in ("manifest.json", "model.sig", "a", LOCK_FILE):
-            (folder / name).touch()
-        (folder / "onnx").mkdir()
-        assert open_run(folder, INPUTS).complete
-        left = number
+        for name in ("manifest.json", "model.sig", "a", "onnx/b"):
+            run.write(name, {"is": "whole"})
+        run.finish("report", {})
+        before = contents(folder)
+        left = [number]
 
-        def refuse(path: Path, target: Path) -> Path:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise OSError(errno.EROFS, "Read-only file system", str(path))
+        def stopping(path: Path, target: Path, left: list[int] = left) -> Path:
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt
             return rename(path, target)
 
         with monkeypatch.context() as patched:
-            patched.setattr(Path, "rename", refuse)
-            with suppress(OSError):
-                open_run(folder, INPUTS, restart=True)
-        if left > 0:  # nothing failed
+            patched.setattr(Path, "rename", stopping)
+            with suppress(KeyboardInterrupt, BudgetError):
+                _restart(folder, refused)
+        stopped = left[0] <= 0
+        if not stopped and not refused:
+            assert number == 6  # five things had to move
+            assert contents(folder).keys() == {"journal.json"}
             break
-        assert number == 1 or not open_run(folder, INPUTS).complete
-    assert number == 6  # five things had to move
-    sweep(folder)
-    assert [path.name for path in folder.iterdir()] == [LOCK_FILE]
-    assert open_run(folder, INPUTS).done == {}
+        if left[0] > 0:
+            assert number == 11  # there and back
+            break
+        require_ours(folder)
+        with claimed(folder, INPUTS, device="cpu", restart=False, listener=Silent()) as again:
+            assert again.complete
+        if again.done:
+            assert contents(folder) == before
+    else:
+        pytest.fail("it never came to its end")
+
+
+def _restart(folder: Path, refused: bool) -> None:
+    inputs = {**INPUTS, "seed": 1}
+    with claimed(folder, inputs, device="cpu", restart=True, listener=Silent()) as run:
+        if refused:
+            _refuse(run)
+        with run.withdrawing():
+            run.begin()
+
+
+def test_what_a_restart_put_aside_goes_where_another_run_has_begun(tmp_path: Path) -> None:
+    open_run(tmp_path, INPUTS).begin()
+    (tmp_path / "plan.json").touch()
+    others = {**INPUTS, "seed": 1}
+    with claimed(tmp_path, others, device="cpu", restart=True, listener=Silent()) as run:
+        run.begin()
+        run.finish("target", {})
+    assert (tmp_path / ".writing-replaced/plan.json").exists()  # it was killed
+    with claimed(tmp_path, others, device="cpu", restart=False, listener=Silent()) as run:
+        assert run.done.keys() == {"target"}
+    assert contents(tmp_path).keys() == {"journal.json"}
+
+
+def test_a_refused_input_empties_no_folder_that_is_anothers_by_now(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def refused_late() -> None:
+        with (
+            claimed(folder, INPUTS, device="cpu", restart=False, listener=Silent()) as run,
+            run.withdrawing(),
+        ):
+            run.begin()
+            shutil.rmtree(folder)
+            folder.mkdir()
+            (folder / "thesis.tex").touch()
+            raise BudgetError("out of reach")
+
+    with pytest.raises(SurroundingsError, match="was deleted or moved"):
+        refused_late()
+    assert (folder / "thesis.tex").exists()
+
+
+def test_a_run_is_told_of_other_versions_and_finished_by_its_own_compressor(
+    tmp_path: Path,
+) -> None:
+    old = {"compressor": "0.1.0", "torch": "2.14.0", "numpy": "2.4"}
+    run = open_run(tmp_path, INPUTS, old)
+    run.begin()
+    run.finish("phases", {})
+    assert open_run(tmp_path, INPUTS, old).upgrades == ()
+    newer = {"compressor": "0.1.0", "torch": "2.15.0", "onnx": "1.23"}
+    again = open_run(tmp_path, INPUTS, newer)
+    told = "the run was continued with other versions: "
+    told += "numpy 2.4 -> absent, onnx absent -> 1.23, torch 2.14.0 -> 2.15.0"
+    assert again.upgrades == (told,)
+    again.finish("export", {})
+    assert open_run(tmp_path, INPUTS, newer).upgrades == (told,)
+    with pytest.raises(FolderError, match=r"of compressor 0\.1\.0, and this is 0\.2\.0; go on"):
+        open_run(tmp_path, INPUTS, {**newer, "compressor": "0.2.0"})
+    (tmp_path / "manifest.json").touch()
+    assert open_run(tmp_path, INPUTS, {**newer, "compressor": "0.2.0"}).complete

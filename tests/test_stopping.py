@@ -26,19 +26,21 @@ def test_outside_of_patient_work_a_signal_stops_at_once(number: int, status: int
     assert signal.getsignal(number) is before
 
 
-def test_patient_work_sees_the_first_signal_and_the_second_ends_it() -> None:
-    stop = Stop()
+def test_patient_work_sees_the_first_signal_and_the_second_but_its_echo_ends_it() -> None:
+    now = [7.0]
+    stop = Stop(lambda: now[0])
     seen = []
 
     def work() -> None:
         with stop.patient():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number, after in ((signal.SIGTERM, 0), (signal.SIGTERM, 0.5), (signal.SIGINT, 1)):
+                now[0] += after
                 send(number)
                 seen.append(stop.wanted)
 
     with stop.listening(), pytest.raises(Stopped) as stopped:
         work()
-    assert seen == [True]
+    assert seen == [True, True]
     assert stopped.value.status == 130
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from compressor.files import sweep
 from compressor.locks import LOCK_FILE, held
 from compressor.processes import is_first, wait
-from compressor.runs import Run, open_run, require_ours
+from compressor.runs import Run, give_back, open_run, require_ours
 from compressor.watching import Listener
 
 
@@ -27,18 +27,22 @@ def claimed(
 
     Raises FolderError before anything is written, SurroundingsError where another build is at work.
     """
+    from export.manifest import installed_versions
+
+    versions = installed_versions()
     if not is_first():
         wait(device)  # for the first process to decide about the folder
-        yield open_run(folder, inputs)
+        yield open_run(folder, inputs, versions)
         return
     if restart:
         require_ours(folder)
-    elif (finished := open_run(folder, inputs)).complete:
+    elif (finished := open_run(folder, inputs, versions)).complete:
         wait(device)
         yield finished
         return
     with held(folder / LOCK_FILE, "compressor build", listener.note):
+        give_back(folder)
         sweep(folder)
-        run = open_run(folder, inputs, restart=restart)
+        run = open_run(folder, inputs, versions, restart=restart)
         wait(device)
         yield run

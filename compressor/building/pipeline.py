@@ -43,6 +43,7 @@ from compressor.watching import Listener, Silent, Stopwatch
 FRESH_SEEDS = 1000  # added to the seed: a teacher trained with it started from its own weights
 DEFAULT_LENGTH = Deadline(600.0)
 REPORT = "report.json"
+OF_PLAN = ("analysis.json", "plan.json", "proof.json")  # where units are removed
 
 
 def build(
@@ -104,11 +105,14 @@ def build(
     )  # fmt: skip
     device = own_device(device)
     with claimed(folder, inputs, device=device, restart=restart, listener=listener) as run:
-        if run.complete or run.finished("report") is not None:
-            require_measured(folder, full_benchmark)
+        if run.complete or (run.finished("report") is not None and run.intact):
+            if is_first():
+                require_measured(folder, full_benchmark)
             if not run.complete and is_first():
                 _end(run, command, seed, packaging)
             return folder
+        for note in run.upgrades:
+            listener.note(note)
         _require_alike(run, device)
         with run.withdrawing() if is_first() else nullcontext():
             if is_first():
@@ -165,12 +169,16 @@ def build(
                 "environment": reporting.environment(threads),
                 "seconds": rounded(watch),
                 "warnings": reporting.warnings(standing, deployables),
-                "notes": reporting.notes(teacher, site, standing, deployables),
+                "notes": [
+                    *reporting.notes(teacher, site, standing, deployables),
+                    *run.upgrades,
+                ],
                 "command": reporting.published_command(command),
                 "seed": seed,
             },
         )
-        run.finish("report", {}, files=(REPORT,))
+        made = [name for name in (REPORT, *OF_PLAN) if (folder / name).is_file()]
+        run.finish("report", {}, files=made)
         _end(run, command, seed, packaging)
         return folder
 
@@ -233,9 +241,9 @@ def _read(run: Run, known: Mapping[str, Any], site: Site) -> Standing:
 
 def _write_plan(run: Run, standing: Standing, site: Site) -> None:
     if standing.plan is not None:
-        run.write("analysis.json", site.analysis)
-        run.write("plan.json", standing.plan)
-        run.write("proof.json", standing.proof)
+        values = (site.analysis, standing.plan, standing.proof)
+        for name, value in zip(OF_PLAN, values, strict=True):
+            run.write(name, value)
 
 
 def default_folder(teacher: Teacher, budget: Budget) -> Path:

@@ -20,6 +20,7 @@ from compressor.execution.standing import (
     Record,
     Site,
     Standing,
+    count_earlier,
     cut,
     measured,
     on_cpu,
@@ -117,6 +118,7 @@ def prune_weights(phase: PruneWeights, standing: Standing, site: Site, length: L
     found = over.find()
     if found is not None:
         reached.restore(found, torch.device(site.device))
+        site.watch.add("training", sum(one["seconds"] for one in reached.records))
     for number in range(reached.done + 1, phase.rounds + 1):
         density = (1 - phase.share) ** number
         alive = keep_dearest(magnitudes(reached.network), density, reached.alive)
@@ -234,6 +236,7 @@ def _train(
     hold: Hold = hold_nothing,
 ) -> Distilled:
     """One training of a phase, the ``number``-th; the network comes back on the CPU."""
+    before = site.watch.seconds.get("training", 0.0)
     with site.watch.timed("training"):
         site.listener.stage(f"{phase.name} for {length}")
         found = distill(
@@ -250,4 +253,6 @@ def _train(
             keeper=site.keeper.at(f"training-{number}"),
             progress=site.listener.training,
         )
-        return replace(found, graph=on_cpu(found.graph))
+        found = replace(found, graph=on_cpu(found.graph))
+    count_earlier(site, before, found.seconds)
+    return found

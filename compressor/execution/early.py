@@ -17,6 +17,7 @@ from compressor.execution.standing import (
     Length,
     Site,
     Standing,
+    count_earlier,
     cut,
     measured,
     on_cpu,
@@ -109,6 +110,7 @@ def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Leng
     assert length is not None  # ``require_possible``
     passes = length.count if isinstance(length, Epochs) else GUESSED_PASSES
     alive = standing.mask
+    before = site.watch.seconds.get("training", 0.0)
     with site.watch.timed("training"):
         site.listener.stage(f"{phase.name} for {length}")
         found = learn(
@@ -123,6 +125,7 @@ def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Leng
             keeper=site.keeper.at("training"),
             progress=site.listener.training,
         )
+    count_earlier(site, before, found.seconds)
     after = measured(standing, site, "self-distilled", on_cpu(found.graph), *found.notes)
     return replace(after, phases=(*after.phases, training_record(found)))
 

@@ -17,6 +17,7 @@ from compressor.execution.standing import (
     Length,
     Site,
     Standing,
+    count_earlier,
     cut,
     measured,
     on_cpu,
@@ -34,6 +35,7 @@ def prune_gradually(
     dense = site.placed(site.graph)
     teach, observed = phase.make_teach(dense)
     cutter = phase.make_cutter(dense, site.analysis, site.budget, site.placed_sample())
+    before = site.watch.seconds.get("training", 0.0)
     with site.watch.timed("training"):
         site.listener.stage(f"{phase.name}, {steps} steps, for {length}")
         found = gradual.prune_gradually(
@@ -52,6 +54,7 @@ def prune_gradually(
             keeper=site.keeper,
             progress=site.listener.training,
         )
+    count_earlier(site, before, found.seconds)
     record = {
         "seconds": round(found.seconds, 3),
         "epochs": round(found.epochs, 2),

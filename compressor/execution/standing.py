@@ -114,6 +114,13 @@ def training_record(found: Distilled) -> Record:
     }
 
 
+def count_earlier(site: Site, before: float, seconds: float) -> None:
+    """A training of ``seconds`` that this process has only gone on with counts whole; ``before``:
+    what the watch knew of training when it went on."""
+    here = site.watch.seconds.get("training", 0.0) - before
+    site.watch.add("training", max(0.0, seconds - here))
+
+
 def on_cpu(graph: Graph) -> Graph:
     moved: Graph = graph.to("cpu")
     return moved
