@@ -130,15 +130,23 @@ class Run:
             yield
         except InputError:
             if not ours and "phases" not in self.done and self.folder.exists():
-                require_held(self.folder / JOURNAL)  # else it is another one's by now
-                if (self.folder / _REPLACED).exists():
-                    (self.folder / JOURNAL).unlink(missing_ok=True)
-                _empty(self.folder)
-                give_back(self.folder)
+                self._withdraw()
                 if not existed:
                     with suppress(OSError):  # the lock is in it
                         self.folder.rmdir()
+            else:
+                self._forget_replaced()
             raise
+        self._forget_replaced()
+
+    def _withdraw(self) -> None:
+        require_held(self.folder / JOURNAL)  # else it is another one's by now
+        if (self.folder / _REPLACED).exists():
+            (self.folder / JOURNAL).unlink(missing_ok=True)
+        _empty(self.folder)
+        give_back(self.folder)
+
+    def _forget_replaced(self) -> None:
         require_held(self.folder / JOURNAL)
         shutil.rmtree(self.folder / _REPLACED, ignore_errors=True)
 

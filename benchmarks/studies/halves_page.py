@@ -64,12 +64,13 @@ def who_is_faster(one: Result, report: Entry) -> str:
     """In how many settings the student is faster, slower, or neither can be said."""
     counts = Counter(row.value["verdict"] for row in report.get("benchmarks").each())
     slower = f"slower in {counts['slower']}"
+    same = f"; in {counts['no measurable difference']} no difference could be measured"
     invalid = f", {counts['invalid']} could not be measured well enough"
     return (
         f"- {one.title}: with {_fewer(report)} times fewer MACs, the student is faster in "
         f"{counts['faster']} of {counts.total()} settings, "
-        f"{f'**{slower}**' if counts['slower'] else slower}; in "
-        f"{counts['no measurable difference']} no difference could be measured"
+        f"{f'**{slower}**' if counts['slower'] else slower}"
+        f"{same if counts['no measurable difference'] else ''}"
         f"{invalid if counts['invalid'] else ''}."
     )
 
