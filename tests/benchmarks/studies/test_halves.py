@@ -72,7 +72,7 @@ def test_who_is_faster_is_counted_and_slower_is_in_bold() -> None:
     assert "**slower in 1**; in 1 no difference" in text  # torch, and OpenVINO in bfloat16
     for one in found["benchmarks"]:
         one["verdict"] = "faster"
-    assert "slower in 0; in 0 no difference" in text_of(found)
+    assert "in 8 of 8 settings, slower in 0.\n" in text_of(found)
 
 
 def test_what_failed_is_on_the_page_and_other_parts_stay(tmp_path: Path) -> None:
