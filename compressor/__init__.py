@@ -65,6 +65,8 @@ Modules, in the order a network passes through them:
     placing        where they stand in a picture
     tables         answers as lines of text
     drawing        the picture of a network by depth
+    cuts           a plan laid over labels: which rows stay
+    rewriting      arguments of nodes for the rows that stay
     removal        mask and remove
     proof          masked teacher and student, node by node
     evaluation     accuracy and agreement

@@ -16,6 +16,7 @@ import msgspec
 import torch
 
 from compressor.choosing import Allocation
+from compressor.cuts import Cut, kept_rows_of, lay
 from compressor.errors import BudgetError
 from compressor.evaluation import device_of
 from compressor.graphs import Graph, Rows
@@ -23,17 +24,7 @@ from compressor.keeping import Snapshot
 from compressor.nested import plan_within
 from compressor.planning import keep_mask, plan
 from compressor.processes import agree_on, average
-from compressor.removal import (
-    Cut,
-    Fills,
-    find_fills,
-    hold_masked,
-    kept_rows_of,
-    lay,
-    mask,
-    put_back,
-    remove,
-)
+from compressor.removal import Fills, find_fills, hold_masked, mask, put_back, remove
 from compressor.scoring import Batches, Criterion, magnitude, score
 from compressor.sparsity import (
     WeightMask,

@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch_pruning.pruner import function
 
 from compressor.graphs import Rows
-from compressor.removal import argument_place
+from compressor.rewriting import argument_place
 
 KeptRows = Mapping[int, Rows]  # dimension -> rows that stay; absent where all do
 Remove = Callable[[Any, list[int]], object]  # (layer, rows that go), in place

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, fx
 
 from compressor.annotation import repeated
+from compressor.cuts import Cut, Mask, lay
 from compressor.graphs import Graph
 from compressor.labels import Labels
-from compressor.removal import Cut, Mask, lay, mask
+from compressor.removal import mask
 from compressor.rules import Value
 from compressor.stepping import Stepper
 from compressor.types import Analysis, Plan, Proof

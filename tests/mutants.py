@@ -1,9 +1,10 @@
 """Mutants: one small fault at a time, made mechanically from the source of the operator rules.
 
-Comes in: the source of ``compressor/rules/*.py`` and of ``compressor/removal.py`` as it is, and a
-seed.  Goes out: every ``Mutant``: its name, and the compiled code of the function it spoils.
-``applied`` puts that code in place of the right one, in this process, and takes it out again; so
-the registry, helpers and methods all see it.  Knows nothing of networks or of what catches it.
+Comes in: the source of ``compressor/rules/*.py`` and of what slices (``removal`` and what it uses)
+as it is, and a seed.  Goes out: every ``Mutant``: its name, and the compiled code of the function
+it spoils.  ``applied`` puts that code in place of the right one, in this process, and takes it out
+again; so the registry, helpers and methods all see it.  Knows nothing of networks or of what
+catches it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tests.mutation_kinds import Site
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_RULES = ("__init__", "registry")
+SLICING = ("cuts", "rewriting", "removal")
 FUTURE = "from __future__ import annotations"
 
 
@@ -42,7 +44,7 @@ def sources() -> tuple[Path, ...]:
     """The files that are mutated; a new file of rules is found by itself."""
     rules = sorted((ROOT / "compressor" / "rules").rglob("*.py"))
     chosen = [path for path in rules if path.stem not in NOT_RULES]
-    return (*chosen, ROOT / "compressor" / "removal.py")
+    return (*chosen, *(ROOT / "compressor" / f"{name}.py" for name in SLICING))
 
 
 def module_of(path: Path) -> str:

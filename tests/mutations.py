@@ -29,7 +29,7 @@ from typing import Literal
 import torch
 
 from tests import judging, mutants, subjects
-from tests.mutants import Mutant
+from tests.mutants import SLICING, Mutant
 from tests.subjects import NAMES
 from tests.zoo_attacks import DEFECTS
 
@@ -40,7 +40,7 @@ MARK = "<!-- written by python -m tests.mutations; edits below are lost -->"
 SECONDS = 60  # a mutant may loop for ever
 ENOUGH, AT_MOST = 3, 60  # networks: once something has shown; on which something was changed
 RULES, TELLING = "compressor.rules", "Record.told"  # the latter is called by the explanations
-CORE = ("labels", "labelling", "analysis", "removal", "proof", "stepping", "annotation")
+CORE = ("labels", "labelling", "analysis", *SLICING, "proof", "stepping", "annotation")
 
 Outcome = Literal["raised", "proof", "law", "imprecise", "told", "survived", "senseless", "begun"]
 CAUGHT: tuple[Outcome, ...] = ("raised", "proof", "law", "imprecise", "told")

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from compressor.processes import (
 )
 from compressor.representations import cross_correlation_loss
 from compressor.self_distillation import past_predictions
+from compressor.stopping import STOPPED_TRAINING
 from compressor.types import Scores
 from tests.teachers import write_teacher
 from tests.test_builds import NETWORK
@@ -46,6 +48,8 @@ RECIPES = {
     "epsd": ("--epochs", "4", "--self-distillation", "ps-kd"),
     "sdp": ("--teacher", "small.pt", "--epochs", "8", "--pruning-steps", "2"),
 }  # fmt: skip
+ONE = (sys.executable, "-m")
+TWO = (*ONE, "torch.distributed.run", "--nproc-per-node", "2", "-m")
 
 
 def test_alone_everything_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,18 +66,9 @@ def test_alone_everything_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_processes_cut_the_same_units_and_learn_as_well(tmp_path: Path, recipe: str) -> None:
     write_teacher(tmp_path, NETWORK, "small")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launch = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m")
     reports = {}
-    for name, start in (("one", (sys.executable, "-m")), ("two", launch)):
-        done = subprocess.run(
-            [*start, "compressor", *BUILD, name, "--recipe", recipe, *RECIPES[recipe]],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    for name, start in (("one", ONE), ("two", TWO)):
+        done = ended(started(tmp_path, start, name, "--recipe", recipe, *RECIPES[recipe]))
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.count("report: ") == 1  # one of them speaks
         reports[name] = json.loads((tmp_path / name / "report.json").read_bytes())
@@ -84,6 +79,48 @@ def test_two_processes_cut_the_same_units_and_learn_as_well(tmp_path: Path, reci
     assert two == pytest.approx(one, abs=0.1)
     passes = [reports[name]["recipe"]["phases"][-1]["epochs"] for name in ("one", "two")]
     assert passes[0] == pytest.approx(passes[1], rel=0.02)
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_stopped_go_on_as_two_to_the_same_bytes(tmp_path: Path) -> None:
+    write_teacher(tmp_path, NETWORK, "small")
+    choices = ("--recipe", "epsd", "--epochs", "60", "--self-distillation", "dlb")
+    whole = ended(started(tmp_path, TWO, "whole", *choices))
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    launcher = started(tmp_path, TWO, "stopped", *choices)
+    kept = tmp_path / "stopped/unfinished"
+    while not any(kept.rglob("training.safetensors")):
+        assert launcher.poll() is None
+        time.sleep(0.02)
+    launcher.terminate()  # it tells both
+    stopped = ended(launcher)
+    assert stopped.returncode != 0
+    assert STOPPED_TRAINING in stopped.stderr
+    assert any(kept.rglob("training.safetensors"))
+    alone = ended(started(tmp_path, ONE, "stopped", *choices))
+    assert alone.returncode == 2
+    assert "begun by 2 processes" in alone.stderr
+    again = ended(started(tmp_path, TWO, "stopped", *choices))
+    assert again.returncode == 0, again.stderr[-2000:]
+    for name in ("student.safetensors", "plan.json", "onnx/student.onnx"):
+        there, here = (tmp_path / out / name for out in ("whole", "stopped"))
+        assert there.read_bytes() == here.read_bytes()
+
+
+def started(folder: Path, start: tuple[str, ...], out: str, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*start, "compressor", *BUILD, out, *more],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def _metric(report: dict[str, Any]) -> float:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from compressor import removal
+from compressor import cuts
+from compressor.cuts import lay
 from compressor.graphs import Graph
 from compressor.labelling import Labelling, label
 from compressor.planning import plan_keeping, rows_of
-from compressor.removal import lay, mask, remove
+from compressor.removal import mask, remove
 from tests import zoo
 from tests.zoo import NAMES, ZOO
 
@@ -28,7 +29,7 @@ def labelled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def once(graph: Graph) -> Labelling:
         return label(graph)
 
-    monkeypatch.setattr(removal, "label", once)
+    monkeypatch.setattr(cuts, "label", once)
 
 
 def answer(graph: Graph, inputs: tuple[Tensor, ...]) -> Tensor:
