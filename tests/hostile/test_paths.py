@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import category
 
 import msgspec
 import numpy as np
@@ -61,7 +62,10 @@ NAMES = (
     "[red]x[link=y]", "<script>alert(1)<", "=cmd|' !A1", "{{ 7 * 7 }}", "\u202egnp.exe", "*", "~",
     "%s%n", "&& touch ran", "| touch ran", "> ran", "..", "CON",
 )  # fmt: skip
-CLASSES = tuple(name for name in NAMES if name not in ("..",))
+# No class may be called so: "..", and names with control characters (``folders``).
+CLASSES = tuple(
+    name for name in NAMES if name != ".." and not any(category(one) == "Cc" for one in name)
+)
 
 
 def pictures(folder: Path) -> Path:

@@ -215,7 +215,7 @@ def others() -> Iterator[Case]:
     for option, values in {
         "--runtime": ("tvm", ""),
         "--precision": ("fp8",),
-        "--threads": ("0", "-1", LONG),
+        "--threads": ("-1", LONG),
         "--batch": ("0", "-1", LONG),
         "--minutes": ("0", "nan", "inf"),
     }.items():
