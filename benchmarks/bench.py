@@ -48,13 +48,17 @@ class _Row(Setting, frozen=True, kw_only=True):
     interval: tuple[float, float] | None
 
 
+class _Environment(msgspec.Struct, frozen=True, kw_only=True):
+    packages: dict[str, str] | None = None
+
+
 class _Results(msgspec.Struct, frozen=True, kw_only=True):
     """What is read of an earlier document, whatever else it holds."""
 
     reference: str
     files: list[_File]
     rows: list[_Row]
-    environment: dict[str, Any]
+    environment: _Environment
 
 
 def workloads_of(

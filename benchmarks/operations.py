@@ -197,7 +197,7 @@ class _Known:
         if rule is None:
             return 0
         shapes = [self.shapes.get(name) for name in node.input]
-        result = self.shapes.get(node.output[0])
+        result = self.shapes.get(node.output[0]) if node.output else None
         if node.op_type not in RECURRENT and result is None:
             return None
         try:

@@ -243,7 +243,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A stage that is over."""
 
     key: str
-    result: Any
+    result: dict[str, Any]
     files: dict[str, str]
 
 

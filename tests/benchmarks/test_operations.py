@@ -150,6 +150,17 @@ def test_operator_of_another_domain_is_not_counted(tmp_path: Path) -> None:
     assert (found.macs, found.operator) == (None, "of.mine.Secret")
 
 
+def test_a_node_that_gives_nothing_is_not_counted(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Secret", ["x"], ["a"], domain="of.mine"),  # of no known shape
+        helper.make_node("Conv", ["a", "w"], []),
+        helper.make_node("Relu", ["x"], ["y"]),
+    ]
+    path = save(tmp_path / "n.onnx", nodes, ("batch", 3, 4, 4), {"w": (2, 3, 1, 1)})
+    found = read_operations(path, (3, 4, 4))
+    assert [one.macs for one in found] == [None, None, 0]
+
+
 def test_other_shape_and_other_bytes_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"input has size 8, not 9"):
         read_operations(pair[0], (3, 9, 9))

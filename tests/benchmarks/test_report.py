@@ -106,7 +106,11 @@ def test_page_loads_nothing_and_runs_nothing(run: RunData) -> None:
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [({"format": 2}, "not of format 1"), ({"proof": ...}, "no proof"), ({"stages": 3}, "stages")],
+    [
+        ({"format": 2}, "not of format 1"),
+        ({"proof": ...}, "'proof' is a required"),
+        ({"stages": 3}, "stages"),
+    ],
 )
 def test_another_format_is_refused(
     run: RunData, change: dict[str, Any], told: str, tmp_path: Path

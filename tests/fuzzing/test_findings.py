@@ -134,6 +134,10 @@ FOUND: dict[str, tuple[str, Callable[[Corpus], bytes]]] = {
         "journal",
         edited("run/journal.json", "done", value={"phases": []}),
     ),
+    "a journal whose results are a list": (
+        "journal",
+        edited("run/journal.json", "done", "phases", "result", value=[]),
+    ),
     "a journal of no inputs": (
         "journal",
         lambda corpus: b'{"format": 1, "key": "", "inputs": [], "done": {}}',
@@ -171,6 +175,10 @@ FOUND: dict[str, tuple[str, Callable[[Corpus], bytes]]] = {
     "results of bench, deep": ("bench", deep),
     "a row of no runtime": ("bench", edited("bench.json", "rows", 0, value={"file": "b.onnx"})),
     "files that are texts": ("bench", edited("bench.json", "files", value=["x"])),
+    "packages that are a number": (
+        "bench",
+        edited("bench.json", "environment", "packages", value=1),
+    ),
     "measurements, deep": ("probe-cache", deep),
     "measurements that are not text": ("probe-cache", lambda corpus: b'{"x": "\xff"}'),
     "a staircase of fewer steps than widths": (
