@@ -90,6 +90,8 @@ def check_texts(model: onnx.ModelProto) -> None:
     """
     graph = model.graph
     named = [one.name for one in (*graph.input, *graph.output, *graph.initializer)]
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        named += [dim.dim_param for dim in value.type.tensor_type.shape.dim]
     for node in graph.node:
         named += [node.name, node.op_type, node.domain, *node.input, *node.output]
         named += [one.name for one in node.attribute]

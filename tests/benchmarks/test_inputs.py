@@ -104,3 +104,10 @@ def test_text_and_what_is_no_file_are_refused(tmp_path: Path) -> None:
         path = write(tmp_path / "odd.onnx", ("words", kind, ["n"]))
         with pytest.raises(LoadError, match="input 'words' is of a type"):
             read_signature(path)
+
+
+def test_a_size_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", ("x", TensorProto.FLOAT, ("batch", "width")))
+    path.write_bytes(path.read_bytes().replace(b"width", b"widt\xe8"))
+    with pytest.raises(LoadError, match="no ONNX file"):
+        read_signature(path)
