@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -48,6 +49,8 @@ LONGEST_LINE = 900
 def main() -> None:
     """Entry point: run a command; an expected error is one line on stderr and its status."""
     signal.signal(signal.SIGTERM, lambda *_: _end(STOPPED, 143))
+    # Torch before 2.12 warns of itself whenever a program is copied.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
     with _exit_statuses():
         _require_text(sys.argv)
         status = app(standalone_mode=False)  # a number where a command ended early
