@@ -142,7 +142,10 @@ CriterionName = Annotated[
     ),
 ]
 AllocationName = Annotated[
-    str | None, typer.Option("--allocation", help="measured (default), global or uniform")
+    str | None,
+    typer.Option(
+        "--allocation", help="measured, global or uniform; by default what suits the criterion"
+    ),
 ]
 RepairImages = Annotated[
     int | None,

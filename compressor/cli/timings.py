@@ -106,7 +106,7 @@ def probe(
 ) -> None:
     """Measure which widths a runtime likes on this machine, for the layers of a network.
 
-    ``build --target`` takes them with the same --threads.
+    The command build takes them, with --target and the same --threads.
     """
     import torch
 
