@@ -105,7 +105,7 @@ def sweep(folder: Path) -> None:
     be writing into."""
     for left in sorted(folder.rglob(f"{WRITING}*")):
         with suppress(OSError):
-            _remove(left)
+            remove(left)
 
 
 def sweep_of(path: Path) -> None:
@@ -193,14 +193,15 @@ def _move(source: Path, target: Path, names: Sequence[str]) -> None:
             old = source / f"{_OLD}{name}"
             with suppress(OSError):
                 if old.exists():
-                    _remove(target / name)
+                    remove(target / name)
                     os.replace(old, target / name)
                 elif len(names) > 1 and not (source / name).exists():
-                    _remove(target / name)
+                    remove(target / name)
         raise
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """A file, a link itself, or a folder with all that is in it; absent is as well."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -189,7 +189,7 @@ def wait(device: str) -> None:
     """Until all processes are here."""
     if process_count() > 1:
         _join(device)
-        PartialState().wait_for_everyone()
+        wait_for_all()
 
 
 def wait_for_all() -> None:

@@ -24,7 +24,7 @@ import msgspec
 
 from compressor import documents
 from compressor.errors import FolderError, InputError
-from compressor.files import WRITING, entries_of, sha256, write_bytes
+from compressor.files import WRITING, entries_of, remove, sha256, write_bytes
 from compressor.locks import LOCK_FILE, require_held
 
 FORMAT = 2  # 2: keys and files of stages; what a run of format 1 has not finished is done anew
@@ -88,10 +88,8 @@ class Run:
         entry = self.done.get(stage)
         if entry is None or entry["key"] != _key(depends_on):
             return None
-        for name, digest in entry["files"].items():
-            path = self.folder / name
-            if not path.is_file() or sha256(path) != digest:
-                return None
+        if not all(self._is_as_left(*file) for file in entry["files"].items()):
+            return None
         found: Mapping[str, Any] = entry["result"]
         return found
 
@@ -99,11 +97,15 @@ class Run:
     def intact(self) -> bool:
         """Whether all that finished stages left is as it was, but for what goes in the end."""
         return all(
-            (self.folder / name).is_file() and sha256(self.folder / name) == digest
+            self._is_as_left(name, digest)
             for entry in self.done.values()
             for name, digest in entry["files"].items()
             if not name.startswith(f"{UNFINISHED}/")
         )
+
+    def _is_as_left(self, name: str, digest: str) -> bool:
+        path = self.folder / name
+        return path.is_file() and sha256(path) == digest
 
     def mark(self, stage: str) -> str:
         """What a later stage depends on that uses this one's files."""
@@ -164,7 +166,6 @@ class Run:
             "versions": self.versions,
             "done": self.done,
         }
-        content = msgspec.to_builtins(content)
         self.write(JOURNAL, {**content, "sha256": _key(content)})
 
 
@@ -291,10 +292,7 @@ def _empty(folder: Path) -> None:
     """Remove all but the lock and what is put aside, the journal last: a kill in between leaves a
     folder of ours that nobody takes for a finished one."""
     for path in (*_leaving(folder), folder / JOURNAL):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _put_aside(folder: Path) -> None:
