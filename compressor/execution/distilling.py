@@ -20,10 +20,10 @@ from compressor.execution.standing import (
     Record,
     Site,
     Standing,
-    count_earlier,
     cut,
     measured,
     on_cpu,
+    trained,
     training_record,
 )
 from compressor.features import stage_nodes
@@ -236,23 +236,20 @@ def _train(
     hold: Hold = hold_nothing,
 ) -> Distilled:
     """One training of a phase, the ``number``-th; the network comes back on the CPU."""
-    before = site.watch.seconds.get("training", 0.0)
-    with site.watch.timed("training"):
-        site.listener.stage(f"{phase.name} for {length}")
-        found = distill(
-            network,
-            teacher,
-            site.data,
-            length=length,
-            objective=objective,
-            observed=observed,
-            optimisation=phase.settings(network),
-            generator=torch.Generator().manual_seed(site.seed + number),
-            device=site.device,
-            hold=hold,
-            keeper=site.keeper.at(f"training-{number}"),
-            progress=site.listener.training,
-        )
-        found = replace(found, graph=on_cpu(found.graph))
-    count_earlier(site, before, found.seconds)
-    return found
+    training = partial(
+        distill,
+        network,
+        teacher,
+        site.data,
+        length=length,
+        objective=objective,
+        observed=observed,
+        optimisation=phase.settings(network),
+        generator=torch.Generator().manual_seed(site.seed + number),
+        device=site.device,
+        hold=hold,
+        keeper=site.keeper.at(f"training-{number}"),
+        progress=site.listener.training,
+    )
+    found = trained(site, f"{phase.name} for {length}", training)
+    return replace(found, graph=on_cpu(found.graph))

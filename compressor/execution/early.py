@@ -17,10 +17,10 @@ from compressor.execution.standing import (
     Length,
     Site,
     Standing,
-    count_earlier,
     cut,
     measured,
     on_cpu,
+    trained,
     training_record,
 )
 from compressor.lookahead import (
@@ -110,22 +110,20 @@ def self_distil(phase: SelfDistill, standing: Standing, site: Site, length: Leng
     assert length is not None  # ``require_possible``
     passes = length.count if isinstance(length, Epochs) else GUESSED_PASSES
     alive = standing.mask
-    before = site.watch.seconds.get("training", 0.0)
-    with site.watch.timed("training"):
-        site.listener.stage(f"{phase.name} for {length}")
-        found = learn(
-            standing.student,
-            site.data,
-            phase.make(passes),
-            length=length,
-            optimisation=phase.settings(standing.student),
-            generator=torch.Generator().manual_seed(site.seed),
-            device=site.device,
-            hold=hold_nothing if alive is None else partial(hold_zero, mask=alive),
-            keeper=site.keeper.at("training"),
-            progress=site.listener.training,
-        )
-    count_earlier(site, before, found.seconds)
+    training = partial(
+        learn,
+        standing.student,
+        site.data,
+        phase.make(passes),
+        length=length,
+        optimisation=phase.settings(standing.student),
+        generator=torch.Generator().manual_seed(site.seed),
+        device=site.device,
+        hold=hold_nothing if alive is None else partial(hold_zero, mask=alive),
+        keeper=site.keeper.at("training"),
+        progress=site.listener.training,
+    )
+    found = trained(site, f"{phase.name} for {length}", training)
     after = measured(standing, site, "self-distilled", on_cpu(found.graph), *found.notes)
     return replace(after, phases=(*after.phases, training_record(found)))
 

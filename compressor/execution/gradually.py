@@ -6,6 +6,7 @@ Comes in: a ``Standing``.  Goes out: the one after the phase.  Knows nothing of 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import torch
@@ -17,10 +18,10 @@ from compressor.execution.standing import (
     Length,
     Site,
     Standing,
-    count_earlier,
     cut,
     measured,
     on_cpu,
+    trained,
 )
 from compressor.phases import PruneGradually
 from compressor.stretches import most_steps
@@ -35,26 +36,24 @@ def prune_gradually(
     dense = site.placed(site.graph)
     teach, observed = phase.make_teach(dense)
     cutter = phase.make_cutter(dense, site.analysis, site.budget, site.placed_sample())
-    before = site.watch.seconds.get("training", 0.0)
-    with site.watch.timed("training"):
-        site.listener.stage(f"{phase.name}, {steps} steps, for {length}")
-        found = gradual.prune_gradually(
-            site.placed(standing.student),
-            site.data,
-            cutter,
-            teach,
-            steps=steps,
-            schedule=phase.schedule,
-            length=length,
-            judge=site.graph,
-            generator=torch.Generator().manual_seed(site.seed),
-            observed=observed,
-            optimisation=phase.settings(standing.student),
-            device=site.device,
-            keeper=site.keeper,
-            progress=site.listener.training,
-        )
-    count_earlier(site, before, found.seconds)
+    training = partial(
+        gradual.prune_gradually,
+        site.placed(standing.student),
+        site.data,
+        cutter,
+        teach,
+        steps=steps,
+        schedule=phase.schedule,
+        length=length,
+        judge=site.graph,
+        generator=torch.Generator().manual_seed(site.seed),
+        observed=observed,
+        optimisation=phase.settings(standing.student),
+        device=site.device,
+        keeper=site.keeper,
+        progress=site.listener.training,
+    )
+    found = trained(site, f"{phase.name}, {steps} steps, for {length}", training)
     record = {
         "seconds": round(found.seconds, 3),
         "epochs": round(found.epochs, 2),

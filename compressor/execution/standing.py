@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -29,6 +29,16 @@ from compressor.watching import Listener, Stopwatch
 
 Length = Deadline | Epochs | None
 Record = Mapping[str, Any]
+
+
+class Training(Protocol):
+    """What comes back from one."""
+
+    @property
+    def seconds(self) -> float: ...
+
+
+Trained = TypeVar("Trained", bound=Training)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +124,15 @@ def training_record(found: Distilled) -> Record:
     }
 
 
-def count_earlier(site: Site, before: float, seconds: float) -> None:
-    """A training of ``seconds`` that this process has only gone on with counts whole; ``before``:
-    what the watch knew of training when it went on."""
-    here = site.watch.seconds.get("training", 0.0) - before
-    site.watch.add("training", max(0.0, seconds - here))
+def trained(site: Site, heading: str, training: Callable[[], Trained]) -> Trained:
+    """What ``training`` gives; one that this process has only gone on with counts whole."""
+    before = site.watch.seconds.get("training", 0.0)
+    with site.watch.timed("training"):
+        site.listener.stage(heading)
+        found = training()
+    here = site.watch.seconds["training"] - before
+    site.watch.add("training", max(0.0, found.seconds - here))
+    return found
 
 
 def on_cpu(graph: Graph) -> Graph:
