@@ -184,6 +184,7 @@ class Trainer:
             "averaged": self.averaged.steps,
             "factor": self._factor,
             "processes": self.accelerator.num_processes,
+            "scaler": None if (scaler := self.accelerator.scaler) is None else scaler.state_dict(),
         }
         return joined(
             {
@@ -224,4 +225,6 @@ class Trainer:
         self.loss = last.tensors["loss"].to(there)
         self.steps, self.averaged.steps = last.facts["steps"], last.facts["averaged"]
         self._factor = last.facts["factor"]
+        if self.accelerator.scaler is not None:  # of the loss, in float16
+            self.accelerator.scaler.load_state_dict(last.facts["scaler"])
         restore_noise(part_of(kept, "noise"), there)

@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
+from compressor import distillation
+from compressor.acceleration import Acceleration, make_accelerator
 from compressor.analysis import analyze
 from compressor.cutters import cut_units, cut_weights, masked_units, removed_units
 from compressor.distillation import Distilled, learn
@@ -130,6 +134,29 @@ def test_returns_to_the_best_weights_are_remembered(tmp_path: Path) -> None:
     assert kills >= 2
     assert any("training stopped early" in note for note in whole.notes)
     assert without_times(again) == without_times(whole)
+
+
+def test_how_a_loss_is_scaled_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first scales gradients are infinite, and a step is skipped."""
+
+    def scaled(how: Acceleration, device: str | None) -> Accelerator:
+        accelerator = make_accelerator(how, device)
+        accelerator.scaler = GradScaler("cpu", init_scale=2.0**127)
+        return accelerator
+
+    def work(keeper: Keeper) -> Distilled:
+        return trained(keeper, LESSONS["taught"], OPTIMISERS["sgd"])
+
+    with one_thread():
+        unscaled = work(KEEP_NOTHING)
+        monkeypatch.setattr(distillation, "make_accelerator", scaled)
+        whole = work(KEEP_NOTHING)
+        again, kills = finished(work, tmp_path / "kept")
+    assert kills >= 2
+    assert not same(values(whole.graph), values(unscaled.graph))
+    assert same(values(again.graph), values(whole.graph))
 
 
 def test_a_training_goes_on_with_as_many_processes_as_it_began_with(tmp_path: Path) -> None:
