@@ -16,6 +16,8 @@ import contextlib
 import hashlib
 import json
 import signal
+import subprocess
+import sys
 import time
 import tomllib
 from collections import Counter
@@ -24,7 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -43,6 +45,7 @@ RULES, TELLING = "compressor.rules", "Record.told"  # the latter is called by th
 CORE = ("labels", "labelling", "analysis", *SLICING, "proof", "stepping", "annotation")
 
 Outcome = Literal["raised", "proof", "law", "imprecise", "told", "survived", "senseless", "begun"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 CAUGHT: tuple[Outcome, ...] = ("raised", "proof", "law", "imprecise", "told")
 
 
@@ -192,6 +195,23 @@ def run(chosen: Sequence[Mutant], seed: int, kept: Path | None = None) -> Iterat
         yield result
 
 
+def run_apart(seed: int, kept: Path) -> None:
+    """``run`` of all mutants into ``kept``, in a process that is started again when one kills it.
+
+    Raises RuntimeError where it dies without having begun anything.
+    """
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.touch()
+    command = [sys.executable, "-m", "tests.mutations", "--seed", str(seed), "--results", str(kept)]
+    while True:
+        before = kept.stat().st_size
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if code == 0:
+            return
+        if kept.stat().st_size == before:
+            raise RuntimeError(f"the attack ended with exit status {code} before it began")
+
+
 def _append(kept: Path | None, result: Result) -> None:
     if kept is not None:
         with kept.open("a", encoding="utf-8") as file:
@@ -315,11 +335,22 @@ def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
+def _told(results: Iterator[Result], outcomes: Sequence[Outcome] = OUTCOMES) -> list[Result]:
+    """The results, as they come; those of ``outcomes`` on the terminal."""
+    found = []
+    for result in results:
+        found.append(result)
+        if result.outcome in outcomes:
+            _say(f"{result.outcome:9} {result.networks:3} {result.name}  {result.text}")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="mutants whose name holds this text")
     parser.add_argument("--expected", action="store_true", help="write couplings.txt anew")
+    parser.add_argument("--results", type=Path, help="only judge, and append the results to this")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.expected:
@@ -327,20 +358,20 @@ def main() -> None:
         judging.EXPECTED.write_text("".join(lines), encoding="utf-8")
         return
     every = mutants.generate(options.seed)
-    chosen = [mutant for mutant in every if options.only in mutant.name]
-    kept = results_file(options.seed) if not options.only else None
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    results = []
-    for result in run(chosen, options.seed, kept):
-        results.append(result)
-        if options.only or result.outcome in ("survived", "senseless"):
-            _say(f"{result.outcome:9} {result.networks:3} {result.name}  {result.text}")
+    if options.only:
+        chosen = [mutant for mutant in every if options.only in mutant.name]
+        results = _told(run(chosen, options.seed))
+    elif options.results:
+        _told(run(every, options.seed, options.results), ("survived", "senseless"))
+        return
+    else:
+        kept = results_file(options.seed)
+        run_apart(options.seed, kept)
+        results = list(run(every, options.seed, kept))
+        _write_page(page(results, options.seed))
     _say(table(results))
     _say(f"{time.monotonic() - started:.0f} s")
-    if not options.only:
-        _write_page(page(results, options.seed))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from pathlib import Path
 from types import FunctionType
 
@@ -99,13 +100,34 @@ def test_a_sample_of_mutants_is_caught(every: tuple[mutants.Mutant, ...]) -> Non
     assert share >= ON_FEW, unexplained(results)
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_an_attack_that_dies_is_begun_again_if_it_had_begun(
+    begins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = iter([-6, -11, 0, 0])
+
+    def process(command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        with Path(command[-1]).open("a", encoding="utf-8") as kept:
+            kept.write("{}\n" * begins)
+        return subprocess.CompletedProcess(command, next(codes))
+
+    monkeypatch.setattr(subprocess, "run", process)
+    if begins:
+        mutations.run_apart(SEED, tmp_path / "results")
+        assert list(codes) == [0]
+    else:
+        with pytest.raises(RuntimeError, match="exit status -6 before it began"):
+            mutations.run_apart(SEED, tmp_path / "results")
+
+
 @pytest.mark.slow
 def test_nearly_all_mutants_are_caught_and_the_others_known(
-    every: tuple[mutants.Mutant, ...], tmp_path: Path
+    every: tuple[mutants.Mutant, ...],
 ) -> None:
     """As long as no rule has changed this reads what ``python -m tests.mutations`` has found."""
     kept = mutations.results_file(SEED)
-    results = list(mutations.run(every, SEED, kept if kept.exists() else tmp_path / "results"))
+    mutations.run_apart(SEED, kept)
+    results = list(mutations.run(every, SEED, kept))
     share, _ = mutations.shares(results, mutations.reasons())
     assert share >= ENOUGH
     assert unexplained(results) == [], "explain these in tests/mutations_left.toml, or catch them"
