@@ -92,9 +92,10 @@ def _as_they_are(graph: Graph, readers: Sequence[Reader]) -> Floats:
     """
     total = np.zeros(len(readers[0].columns))
     for reader in readers:
-        second = reader.inputs.moment
-        if second.ndim == 3:
-            second = second.diagonal(dim1=-2, dim2=-1)
+        own = reader.inputs.variance
+        if own.ndim == 3:
+            own = own.diagonal(dim1=-2, dim2=-1)
+        second = own + reader.inputs.mean.square()
         strength = second * _scaled_matrix(graph, reader).square().sum(dim=2)  # (blocks, inputs)
         columns = torch.from_numpy(np.stack(reader.columns)).to(strength.device)
         squares = strength[:, columns].sum(dim=(0, 2)).cpu().numpy()
@@ -103,12 +104,11 @@ def _as_they_are(graph: Graph, readers: Sequence[Reader]) -> Floats:
 
 
 def _regression(graph: Graph, reader: Reader) -> Regression:
-    moment, mean = reader.inputs.moment, reader.inputs.mean
-    centre = mean.square() if moment.ndim == 2 else mean[:, :, None] * mean[:, None, :]
+    variance = reader.inputs.variance  # not the second moment: the offset makes up for the mean
     return Regression(
-        variance=moment - centre,  # the offset makes up for the mean
+        variance=variance,
         matrix=_scaled_matrix(graph, reader),
-        columns=torch.from_numpy(np.stack(reader.columns)).to(moment.device),
+        columns=torch.from_numpy(np.stack(reader.columns)).to(variance.device),
     )
 
 
@@ -116,7 +116,7 @@ def _scaled_matrix(graph: Graph, reader: Reader) -> Tensor:
     """(blocks, inputs, outputs), outputs as the batch norm after the layer scales them."""
     layer = reader.inputs.layer
     matrix = layer.form.matrix(graph.tensors[layer.weight].detach()).double()
-    norm = way_from(layer.node).norm
+    norm = way_from(layer).norm
     if norm is not None:
         slope = statistics_of(norm, graph.tensors).slope.detach()
         matrix = matrix * slope.reshape(len(matrix), 1, -1)

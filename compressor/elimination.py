@@ -2,7 +2,7 @@
 
 Comes in: the readers of one group, with what they read.  Goes out: the order, and the error of the
 refitted readers after every step.  This is the optimal brain surgeon (Hassibi and Stork, 1993) for
-whole units (as in Kurtic et al., "ZipLM", 2023): for a reader ``y = x W`` with second moment H of
+whole units (as in Kurtic et al., "ZipLM", 2023): for a reader ``y = x W`` with variance H of
 x, removing the inputs j and refitting the others costs ``tr(W_j' ((H^-1)_jj)^-1 W_j)``, after which
 ``H^-1`` and ``W`` are those of the smaller layer.  Knows nothing of graphs or other groups.
 """

@@ -42,6 +42,9 @@ class Form(Protocol):
     def places(self, output: Tensor) -> int:
         """Rows that one sample gives."""
 
+    def channel(self, rank: int) -> int:
+        """Which dimension of an output of so many holds what the layer's outputs are."""
+
     def rows(self, value: Tensor, shape: torch.Size, picked: Tensor) -> Tensor:
         """The input at the picked places, (groups, samples x picked, inputs)."""
 
@@ -88,6 +91,9 @@ class Product:
     def places(self, output: Tensor) -> int:
         return math.prod(output.shape[1:-1])
 
+    def channel(self, rank: int) -> int:
+        return rank - 1
+
     def rows(self, value: Tensor, shape: torch.Size, picked: Tensor) -> Tensor:
         return value.reshape(len(value), -1, value.shape[-1])[:, picked].flatten(0, 1)[None]
 
@@ -122,6 +128,9 @@ class Convolution:
 
     def places(self, output: Tensor) -> int:
         return math.prod(output.shape[2:])
+
+    def channel(self, rank: int) -> int:
+        return 1
 
     def rows(self, value: Tensor, shape: torch.Size, picked: Tensor) -> Tensor:
         sides = [pad for size in reversed(self.padding) for pad in (size, size)]
@@ -161,6 +170,9 @@ class TransposedConvolution:
 
     def places(self, output: Tensor) -> int:
         return math.prod(output.shape[2:])
+
+    def channel(self, rank: int) -> int:
+        return 1
 
     def rows(self, value: Tensor, shape: torch.Size, picked: Tensor) -> Tensor:
         sizes = [(s - 1) * step + 1 for s, step in zip(value.shape[2:], self.stride, strict=True)]

@@ -2,8 +2,9 @@
 
 Comes in: the ``fx.Graph`` of an exported program and the module that holds its blocks.  Goes out:
 the same graph, changed in place: blocks that export sets apart (no_grad, autocast off, activation
-checkpoints) are written out, checks of metadata and sizes are dropped, results of a class of their
-own become a dict or a tuple of tensors.  No value changes.  Knows nothing of shapes or labels.
+checkpoints) are written out, checks of metadata and sizes are dropped, inputs that would be written
+over are copied first, results of a class of their own become a dict or a tuple of tensors.  No
+value changes.  Knows nothing of shapes or labels.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from compressor.annotation import source_line
 from compressor.errors import CaptureError
 
 aten = torch.ops.aten
+# In evaluation their result is their input, which their schemas do not say.
+_DROPOUTS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
 CHECKS = frozenset(
     {
         aten._assert_tensor_metadata.default,
@@ -35,12 +38,13 @@ CHECKS = frozenset(
 
 
 def flatten(graph: fx.Graph, module: nn.Module, name: str) -> tuple[str, ...]:
-    """Apply all three; returns notes on results that were left out.
+    """Apply all four; returns notes on results that were left out.
 
     Raises CaptureError for a block that cannot be written out.
     """
     write_out_blocks(graph, module, name)
     drop_checks(graph)
+    spare_inputs(graph)
     return make_results_plain(graph)
 
 
@@ -180,6 +184,35 @@ def drop_checks(graph: fx.Graph) -> None:
         ) and not _depends_on_values(node)
         if metadata or size or arithmetic:
             graph.erase_node(node)
+
+
+def spare_inputs(graph: fx.Graph) -> None:
+    """What changes its input in place gets a copy: batches are used again, for the teacher too."""
+    for given in graph.find_nodes(op="placeholder"):
+        if isinstance(given.meta.get("val"), Tensor) and _is_written_over(given):
+            with graph.inserting_after(given):
+                copied = graph.call_function(aten.clone.default, (given,))
+            copied.meta = {"val": given.meta["val"]}
+            given.replace_all_uses_with(copied, delete_user_cb=lambda user, own=copied: user != own)
+
+
+def _is_written_over(given: fx.Node) -> bool:
+    """Whether an operator writes into the memory of this value, through views of it too."""
+    reached, pending = {given}, [given]
+    while pending:
+        for user in pending.pop().users:
+            schema = getattr(user.target, "_schema", None)
+            if schema is None or user in reached:
+                continue
+            if any(
+                formal.is_write and value in reached
+                for formal, value in zip(schema.arguments, user.args, strict=False)
+            ):
+                return True
+            if user.target in _DROPOUTS or any(part.alias_info for part in schema.returns):
+                reached.add(user)
+                pending.append(user)
+    return False
 
 
 def _depends_on_values(node: fx.Node) -> bool:

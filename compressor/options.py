@@ -147,6 +147,14 @@ AllocationName = Annotated[
         "--allocation", help="measured, global or uniform; by default what suits the criterion"
     ),
 ]
+RepairName = Annotated[
+    str | None,
+    typer.Option(
+        "--repair",
+        help="after the cut, without labels or gradients: auto (default; the nearest to the "
+        "teacher of what is tried) or none",
+    ),
+]
 RepairImages = Annotated[
     int | None,
     typer.Option(max=LARGEST, help="training images that scoring and repair may see"),
@@ -322,8 +330,12 @@ def require_minutes(option: str, minutes: float) -> None:
 
 
 def sample_of(repair_images: int | None) -> int | None:
-    if repair_images is not None and repair_images < 2:
-        raise OptionError(f"--repair-images {repair_images}: give 2 or more")
+    from compressor.refitting import FEWEST
+
+    if repair_images is not None and repair_images < FEWEST:
+        raise OptionError(
+            f"--repair-images {repair_images}: give {FEWEST} or more, or --repair none"
+        )
     return repair_images
 
 

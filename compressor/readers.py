@@ -1,4 +1,4 @@
-"""Who reads each group's units, and what they read: second moments of their inputs.
+"""Who reads each group's units, and what they read: means and variances of their inputs.
 
 Comes in: a graph, its analysis, inputs.  Goes out: for every group its ``Reader``s, the linear
 layers whose weight has columns for the group's units.  Criteria that ask what is lost *after* the
@@ -7,7 +7,7 @@ readers are refitted start here.  Knows nothing of students or budgets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,8 @@ from torch import Tensor
 from compressor.equations import LinearLayer, find_layer, pick_places
 from compressor.graphs import Graph
 from compressor.labelling import Labelling, label
-from compressor.moments import products
+from compressor.moments import means, products
+from compressor.scoring import members
 from compressor.stepping import Stepper
 from compressor.types import Analysis
 
@@ -31,15 +32,16 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What enters a layer, means over all rows, in blocks that are taken as independent.
+    """What enters a layer, over all rows, in blocks that are taken as independent.
 
-    ``moment`` (blocks, inputs, inputs) of products, or (blocks, inputs) where each input is a block
-    of its own; ``mean`` (blocks, inputs).  A block is a group of the layer, or one tap of its
-    kernel in a group (``taps`` of them): then its inputs are the channels under that tap.
+    ``variance`` (blocks, inputs, inputs) of products about the means, or (blocks, inputs) where
+    each input is a block of its own; ``mean`` (blocks, inputs).  A block is a group of the layer,
+    or one tap of its kernel in a group (``taps`` of them): then its inputs are the channels under
+    that tap.
     """
 
     layer: LinearLayer
-    moment: Tensor
+    variance: Tensor
     mean: Tensor
     taps: int  # blocks that a group is cut into
 
@@ -82,7 +84,7 @@ def read_inputs(graph: Graph, batches: Iterable[Tensor], seed: int = 0) -> dict[
                     before = sums.get(layer.weight)
                     sums[layer.weight] = found if before is None else before.plus(found)
                 run.release(node)
-    return {name: found.mean for name, found in sums.items()}
+    return {name: found.inputs for name, found in sums.items()}
 
 
 def _pick(
@@ -95,49 +97,69 @@ def _pick(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sums:
-    """Of products and of values, over ``rows``."""
+    """``inputs`` of some ``rows``, to be made those of more."""
 
     inputs: Inputs
     rows: int
 
     def plus(self, other: _Sums) -> _Sums:
         one, two = self.inputs, other.inputs
-        summed = replace(one, moment=one.moment + two.moment, mean=one.mean + two.mean)
-        return _Sums(inputs=summed, rows=self.rows + other.rows)
-
-    @property
-    def mean(self) -> Inputs:
-        found = self.inputs
-        return replace(found, moment=found.moment / self.rows, mean=found.mean / self.rows)
+        share = other.rows / (self.rows + other.rows)
+        apart = two.mean - one.mean
+        between = apart.square() if one.variance.ndim == 2 else apart[:, :, None] * apart[:, None]
+        inside = (1 - share) * one.variance + share * two.variance
+        variance = inside + share * (1 - share) * between
+        joined = replace(one, variance=variance, mean=one.mean + share * apart)
+        return _Sums(inputs=joined, rows=self.rows + other.rows)
 
 
 def _sum(layer: LinearLayer, rows: Tensor, taps: int) -> _Sums:
     groups, count, width = rows.shape
     cut = taps if width > WIDE else 1
     blocks = rows.reshape(groups, count, width // cut, cut).permute(0, 3, 1, 2).flatten(0, 1)
+    mean = means(blocks)
+    apart = blocks - mean.to(blocks.dtype)
     alone = blocks.shape[2] > WIDEST
-    moment = blocks.double().square().sum(dim=1) if alone else products(blocks, blocks)
-    mean = blocks.double().sum(dim=1)
-    inputs = Inputs(layer=layer, moment=moment, mean=mean, taps=cut)
+    squares = apart.double().square().sum(dim=1) if alone else products(apart, apart)
+    inputs = Inputs(layer=layer, variance=squares / count, mean=mean[:, 0], taps=cut)
     return _Sums(inputs=inputs, rows=count)
 
 
 def find_readers(
     graph: Graph, analysis: Analysis, inputs: Mapping[str, Inputs]
 ) -> tuple[tuple[Reader, ...], ...]:
-    """The readers of every group, in the analysis's order; none where no linear layer reads it."""
+    """The readers of every group, in the analysis's order.
+
+    None where no linear layer reads it, or something else does as well (a layer that is called
+    twice, a recurrent one): what the readers lose would not be all that is lost.
+    """
     labelling = label(graph)
     found: list[list[Reader]] = [[] for _ in analysis.groups]
     for item in labelling.stored:
         known = next((inputs[n] for n in (item.name, *item.aliases) if n in inputs), None)
-        if known is None or item.aliases or not bool(known.moment.isfinite().all()):
+        if known is None or item.aliases or not bool(known.variance.isfinite().all()):
             continue  # of layers whose inputs are no numbers nothing can be said
         rows = labelling.rows(item.dims[known.layer.summed])
         if rows is not None:
             shape = graph.tensors[item.name].shape
             for group, columns in _columns(labelling, rows, known, shape).items():
                 found[group].append(Reader(inputs=known, columns=columns))
+    for group in _read_by_others(labelling, found):
+        found[group].clear()
     return tuple(tuple(readers) for readers in found)
+
+
+def _read_by_others(labelling: Labelling, found: Sequence[Sequence[Reader]]) -> set[int]:
+    """Groups that a parameter reads which is not the weight of one of their readers."""
+    others: set[int] = set()
+    for item, dim, _ in members(labelling, ("reads",)):
+        rows = labelling.rows(item.dims[dim])
+        assert rows is not None
+        for group in set(labelling.group_of[rows[rows > 0]].tolist()):
+            layers = [reader.inputs.layer for reader in found[group]]
+            if (item.name, dim) not in {(layer.weight, layer.summed) for layer in layers}:
+                others.add(group)
+    return others
 
 
 def _columns(

@@ -15,6 +15,7 @@ start from one function.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from torch import Tensor, fx
 
 from compressor.equations import LinearLayer, find_layer, pick_places
 from compressor.graphs import Graph
-from compressor.moments import Fitted, fit, no_equations
+from compressor.moments import WIDE, Affine, Fitted, fit, no_equations
 from compressor.objectives import kept_rows
 from compressor.stepping import Stepper, alive_bytes
 from compressor.successors import Way, is_own_norm, statistics_of, way_from
@@ -32,6 +33,7 @@ from compressor.successors import Way, is_own_norm, statistics_of, way_from
 PIECE = 64  # inputs that step together
 HELD_SHARE = 0.2  # of the pieces chooses the ridge of every layer
 FEWEST_ROWS, ROWS_PER_INPUT = 50_000, 10  # of a layer's equations, where there are as many
+MOST_WIDE_ROWS = 4096  # of a layer too wide for moments: what is solved has their number squared
 SMALLEST_GAIN = 1e-3  # of the largest: what a batch norm shuts off is not fitted through it
 
 aten = torch.ops.aten
@@ -60,7 +62,8 @@ def reconstruct(
     (``inputs_within`` says how many fit), and with the square of the widest layer's inputs.
     """
     refitted = student.copy().eval()
-    pieces = inputs.split(max(1, min(PIECE, len(inputs) // 2)))
+    fewest = min(len(inputs), math.ceil(1 / HELD_SHARE))
+    pieces = inputs.tensor_split(max(fewest, math.ceil(len(inputs) / PIECE)))
     sides = Sides(teacher, refitted, pieces, torch.Generator().manual_seed(seed))
     fitted: list[str] = []
     kept: list[str] = []
@@ -152,34 +155,32 @@ def _refit(sides: Sides, layer: LinearLayer) -> bool:
     """Solve for the layer's weight and offset; false where nothing better was found."""
     tensors = sides.tensors
     weight = tensors[layer.weight]
-    way = way_from(layer.node)
+    way = way_from(layer)
     movable = layer.bias is not None or way.norm is not None
-    start = layer.form.matrix(weight).double()
-    if movable:
-        offset = start.new_zeros(len(start), 1, start.shape[2])
-        if layer.bias is not None:
-            offset = tensors[layer.bias].double().reshape(offset.shape)
-        start = torch.cat([start, offset], dim=1)
-    found = _solve(sides, layer, way, start, with_offset=movable)
+    matrix = layer.form.matrix(weight).double()
+    offset = matrix.new_zeros(len(matrix), 1, matrix.shape[2])
+    if layer.bias is not None:
+        offset = tensors[layer.bias].double().reshape(offset.shape)
+    start = Affine(matrix=matrix, offset=offset if movable else None)
+    found = _solve(sides, layer, way, start)
     if found.ridge is None:
         return False
-    matrix = found.matrix
-    if movable:
-        matrix, offsets = matrix[:, :-1], matrix[:, -1].reshape(-1)
-        if layer.bias:
+    best = found.affine
+    weight.copy_(layer.form.weight(best.matrix, weight.shape))  # the run holds this very tensor
+    if best.offset is not None:
+        offsets = best.offset.reshape(-1)
+        if layer.bias is not None:
             tensors[layer.bias].copy_(offsets)
         elif way.norm is not None:
             statistics_of(way.norm, tensors).mean.sub_(offsets.to(weight.dtype))
-    weight.copy_(layer.form.weight(matrix, weight.shape))  # the run sees it: it holds this tensor
     return True
 
 
-def _solve(
-    sides: Sides, layer: LinearLayer, way: Way, start: Tensor, *, with_offset: bool
-) -> Fitted:
+def _solve(sides: Sides, layer: LinearLayer, way: Way, start: Affine) -> Fitted:
     shape = sides.tensors[layer.weight].shape
     targets = _targets(sides, layer, way)
-    wanted = max(FEWEST_ROWS, ROWS_PER_INPUT * start.shape[1])
+    width = start.matrix.shape[1]
+    wanted = max(FEWEST_ROWS, ROWS_PER_INPUT * width) if width <= WIDE else MOST_WIDE_ROWS
     there = sum(len(target) * layer.form.places(target) for target in targets)
     used = held_out = no_equations(start, rows=min(wanted, there))
     pieces = list(zip(sides.own(layer.value), targets, strict=True))
@@ -187,8 +188,6 @@ def _solve(
         picked = pick_places(layer.form, target, -(-wanted // len(pieces)), sides.generator)
         rows = layer.form.rows(value, shape, picked)
         answers = layer.form.answers(target, picked)
-        if with_offset:
-            rows = torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], dim=2)
         if place < len(pieces) - sides.held_out:
             used = used.plus(rows, answers)
         else:

@@ -21,6 +21,7 @@ from compressor.memory import fitted
 from compressor.reconstruction import inputs_within, reconstruct
 
 BATCH = 64
+FEWEST = 4  # inputs: one has no spread, to fit to or to measure by
 MEMORY = 4 * 2**30  # bytes of values alive at once while layers are refitted
 
 _BATCH_NORM = torch.ops.aten.batch_norm.default
@@ -115,23 +116,27 @@ def choose_repair(
     """Try the ways there are, and take the one nearest to the teacher on inputs held out.
 
     An eighth of the inputs is held out.  Where reconstruction runs out of memory it sees half of
-    them, which the note says.  Raises DataError where there are fewer than two.
+    them, which the note says.  Raises DataError where there are fewer than ``FEWEST``.
     """
     inputs = torch.cat(tuple(batches) or (torch.zeros(0),))
-    if len(inputs) < 2:
-        raise DataError(f"repair needs at least 2 inputs and has {len(inputs)}: give more")
-    held = max(1, len(inputs) // 8)
-    used, held_out = inputs[:-held].split(BATCH), inputs[-held:].split(BATCH)
-    fitting = inputs_within(MEMORY, student, teacher, inputs[:-held])
+    if len(inputs) < FEWEST:
+        raise DataError(
+            f"repair needs at least {FEWEST} inputs and has {len(inputs)}: give more, "
+            "or --repair none"
+        )
+    held = max(FEWEST // 2, len(inputs) // 8)
+    used, held_out = inputs[:-held], inputs[-held:].split(BATCH)
+    fitting = inputs_within(MEMORY, student, teacher, used)
     refitted, count = fitted(
         lambda size: reconstruct(student, teacher, fitting[:size], progress=progress).graph,
         len(fitting),
         "repair",
         smallest=2,
     )
+    even = used.tensor_split(math.ceil(len(used) / BATCH))  # one value alone has no variance
     ways = {
         "nothing": student,
-        "batch-norm statistics": reestimate_batch_norm(student, used),
+        "batch-norm statistics": reestimate_batch_norm(student, even),
         "reconstruction": refitted,
     }
     tried = tuple((name, distance(graph, teacher, held_out)) for name, graph in ways.items())
@@ -141,13 +146,13 @@ def choose_repair(
         chosen=chosen,
         tried=tried,
         fitting=count,
-        given=len(inputs) - held,
+        given=len(used),
     )
 
 
 def repair(student: Graph, teacher: Graph, batches: Iterable[Tensor]) -> Graph:
     """Refit the student's values to what its teacher does, without labels or gradients.
 
-    ``batches`` hold at least two inputs, no labels.  Values change, never shapes.
+    ``batches`` hold at least ``FEWEST`` inputs, no labels.  Values change, never shapes.
     """
     return choose_repair(student, teacher, batches).graph

@@ -148,8 +148,9 @@ def gate_operand(
 ) -> None:
     """Before a sum over units: what goes is zero, whatever stands there."""
     operand = _get_argument(node, name)
-    # gated before along another dimension: the labels are those of what was gated
-    original = operand if operand.name in cut.labelling.nodes else operand.args[0]
+    original = operand
+    while original.name not in cut.labelling.nodes:  # gated before along other dimensions
+        original = original.args[0]
     value = cut.labelling.nodes[original.name]
     assert isinstance(value, Value)
     rows = cut.rows(value.dims[dim])

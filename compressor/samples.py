@@ -6,6 +6,7 @@ Comes in: ``ImageData``.  Goes out: batches of it, or one of its sets.  Knows no
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import torch
 
@@ -59,3 +60,8 @@ def sample_of(data: ImageData, count: int, seed: int) -> list[Batch]:
 def usual_sample(data: ImageData) -> int:
     """How many images scoring and repair look at where nobody says it."""
     return 128 if max(data.preprocessing.crop) >= LARGE_IMAGE else 1024
+
+
+def placed_batches(batches: Iterable[Batch], device: str) -> list[Batch]:
+    """Inputs and labels on a device."""
+    return [(x.to(device), None if y is None else y.to(device)) for x, y in batches]

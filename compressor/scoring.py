@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 from torch.nn import functional as F
 
+from compressor.carriers import bound
+from compressor.equations import find_layer
 from compressor.errors import OptionError, PlanError
+from compressor.evaluation import logits_of
 from compressor.graphs import Graph
 from compressor.labelling import Labelling, Stored, label
 from compressor.labels import Matrix
 from compressor.memory import free, is_out_of_memory
+from compressor.successors import CHANNEL
 from compressor.types import Analysis, Role, Scores
 
 Batch = tuple[Tensor, Tensor | None]
@@ -41,16 +45,16 @@ def magnitude(graph: Graph, analysis: Analysis, batches: Batches | None = None) 
     times the filter's (Li et al. 2017 with the scale of Liu et al. 2017).  No data needed.
     """
     labelling = label(graph)
-    scales = _batch_norm_scales(graph)
+    scaled = as_normalised(graph)
     tensors = graph.tensors
     parts: list[Floats] = []
-    for item, dim, role in _members(labelling, ("writes", "reads")):
+    for item, dim, role in members(labelling, ("writes", "reads")):
         rows = labelling.rows(item.dims[dim])
         assert rows is not None
         weight = tensors[item.name].detach().double()
+        if role == "writes":
+            weight = scaled.get(item.name, weight)
         squares = _row_sums(weight.square(), dim)
-        if role == "writes" and item.name in scales:
-            squares = squares * scales[item.name].square()
         parts.append(np.sqrt(_per_unit(squares.cpu().numpy(), rows, len(labelling.group_of))))
     return _mean_of_members("magnitude", analysis, labelling, parts)
 
@@ -64,7 +68,7 @@ def taylor(objective: ScoringObjective) -> Criterion:
     """
 
     def make_loss(working: Graph) -> ScoringLoss:
-        return lambda inputs, labels: objective(working(inputs), labels)
+        return lambda inputs, labels: objective(logits_of(working(inputs)), labels)
 
     return loss_change("taylor", make_loss)
 
@@ -115,8 +119,15 @@ def _slopes(
 
 
 def answer_objective(outputs: Tensor, labels: Tensor | None) -> Tensor:
-    """Cross-entropy with the labels; without labels, with the network's own answers."""
-    return F.cross_entropy(outputs, outputs.argmax(dim=1).detach() if labels is None else labels)
+    """Cross-entropy with the labels; without labels, with the network's own answers.
+
+    Outputs (n, classes), or (n, classes, height, width).  Of others nothing is known: the mean of
+    their squares, which changes when they do.
+    """
+    if outputs.ndim not in (2, 4) or outputs.shape[1] == 1:
+        return outputs.square().mean()
+    answers = labels if labels is not None and outputs.ndim == 2 else outputs.argmax(dim=1).detach()
+    return F.cross_entropy(outputs, answers)
 
 
 def score(
@@ -179,14 +190,14 @@ def all_slices(graph: Graph) -> Slices:
     """All that goes with each unit: what writes, carries and reads it."""
     labelling = label(graph)
     counted = np.ones(len(labelling.group_of), dtype=bool)
-    members = _members(labelling, ("writes", "carries", "reads"))
-    return Slices(labelling, tuple((item, dim, counted) for item, dim, _ in members))
+    held = members(labelling, ("writes", "carries", "reads"))
+    return Slices(labelling, tuple((item, dim, counted) for item, dim, _ in held))
 
 
 # -- members -----------------------------------------------------------------------------------
 
 
-def _members(labelling: Labelling, roles: tuple[Role, ...]) -> Iterator[tuple[Stored, int, Role]]:
+def members(labelling: Labelling, roles: tuple[Role, ...]) -> Iterator[tuple[Stored, int, Role]]:
     """Trained parameter dimensions that hold units in one of these roles."""
     for item in labelling.stored:
         for dim, labels in enumerate(item.dims):
@@ -200,13 +211,13 @@ def _members(labelling: Labelling, roles: tuple[Role, ...]) -> Iterator[tuple[St
 
 def _consumers(labelling: Labelling) -> Iterator[tuple[Stored, int, NDArray[np.bool_]]]:
     """What reads each unit, or else carries it, and for which units it counts."""
-    reading = list(_members(labelling, ("reads",)))
+    reading = list(members(labelling, ("reads",)))
     read = np.zeros(len(labelling.group_of), dtype=bool)
     for item, dim, _ in reading:
         rows = labelling.rows(item.dims[dim])
         read[rows] = True
         yield item, dim, np.ones_like(read)
-    for item, dim, _ in _members(labelling, ("carries", "writes")):
+    for item, dim, _ in members(labelling, ("carries", "writes")):
         rows = labelling.rows(item.dims[dim])
         assert rows is not None
         if not read[rows[rows > 0]].all():
@@ -226,19 +237,27 @@ def _per_unit(rows_value: Floats, rows: Matrix, count: int) -> Floats:
     return total
 
 
-def _batch_norm_scales(graph: Graph) -> dict[str, Tensor]:
-    """Weight name -> |gamma| / sigma of the batch norm that alone reads the layer's output."""
+def as_normalised(graph: Graph) -> dict[str, Tensor]:
+    """Weight name -> the weight, its outputs scaled by gamma / sigma of the batch norm that alone
+    reads them."""
     tensors = graph.tensors
-    scales = {}
+    found = {}
     for node in graph.program.graph.find_nodes(op="call_function", target=aten.batch_norm.default):
-        layer, gamma, _, _, variance = node.args[:5]
-        weight = layer.args[1] if len(layer.args) > 1 else None
-        if len(layer.users) != 1 or not _stored(weight) or not _stored(variance):
+        norm = bound(node)
+        given, variance = norm["input"], norm["running_var"]
+        layer = find_layer(given)
+        if layer is None or len(given.users) != 1 or not _stored(variance):
             continue
-        sigma = (tensors[str(variance.target)].detach().double() + node.args[7]).sqrt()
-        gain = tensors[str(gamma.target)].detach().double().abs() if _stored(gamma) else 1.0
-        scales[str(weight.target)] = gain / sigma
-    return scales
+        if layer.form.channel(len(given.meta["shape"])) != CHANNEL:
+            continue
+        scale = (tensors[str(variance.target)].detach().double() + norm["eps"]).rsqrt()
+        if _stored(norm["weight"]):
+            scale = scale * tensors[str(norm["weight"].target)].detach().double()
+        weight = tensors[layer.weight].detach().double()
+        matrix = layer.form.matrix(weight)
+        by_output = scale.reshape(len(matrix), 1, -1)
+        found[layer.weight] = layer.form.weight(matrix * by_output, weight.shape)
+    return found
 
 
 def _stored(node: Any) -> TypeGuard[fx.Node]:

@@ -172,7 +172,7 @@ class Probe:
         """The reader refitted without the inputs of these units, and what it was before."""
         layer, tensors = reader.inputs.layer, self._working.tensors
         weight = tensors[layer.weight]
-        norm = way_from(layer.node).norm
+        norm = way_from(layer).norm
         shift = tensors[layer.bias] if layer.bias else None
         if shift is None and norm is not None:
             shift = statistics_of(norm, tensors).mean
@@ -192,11 +192,10 @@ class Probe:
 
 def _refitted(reader: Reader, matrix: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
     """The blocks without the lost inputs that are nearest to the whole ones, and their offsets."""
-    moment, mean = reader.inputs.moment, reader.inputs.mean
+    variance, mean = reader.inputs.variance, reader.inputs.mean
     found = matrix.clone()
     found[:, lost] = 0
-    if moment.ndim == 3:
-        variance = moment - mean[:, :, None] * mean[:, None, :]
+    if variance.ndim == 3:
         inside = variance[:, ~lost][:, :, ~lost]
         missing = variance[:, ~lost][:, :, lost] @ matrix[:, lost]
         found[:, ~lost] += torch.cholesky_solve(missing, factor(ridged(inside)))

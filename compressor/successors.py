@@ -1,6 +1,6 @@
 """What follows a layer before anything non-linear does: a batch norm it alone feeds, an addition.
 
-Comes in: nodes and stored tensors.  Goes out: a ``Way``, and what a batch norm does to its input.
+Comes in: layers and stored tensors.  Goes out: a ``Way``, and what a batch norm does to its input.
 Knows nothing of students or teachers.
 """
 
@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
+
+from compressor.equations import LinearLayer
+
+CHANNEL = 1  # the dimension that a batch norm has statistics for
 
 aten = torch.ops.aten
 
@@ -42,12 +46,14 @@ class Statistics:
         return self.gain.double() / self.deviation
 
 
-def way_from(node: fx.Node) -> Way:
+def way_from(layer: LinearLayer) -> Way:
     """The way from a layer's output, as far as each value has one reader."""
+    node = layer.node
     norm: fx.Node | None = None
+    normalised = layer.form.channel(len(node.meta["shape"])) == CHANNEL
     while len(node.users) == 1:
         reader = next(iter(node.users))
-        if norm is None and is_own_norm(reader) and reader.args[0] is node:
+        if norm is None and is_own_norm(reader) and reader.args[0] is node and normalised:
             norm = reader
         elif reader.target in (aten.add.Tensor, aten.add_.Tensor):
             others = [used for used in reader.args[:2] if used is not node]

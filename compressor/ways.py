@@ -20,7 +20,6 @@ CRITERIA: dict[str, Criterion] = {
     "taylor": taylor(answer_objective),
     "activation": activation,
     "magnitude": magnitude,
-    "random": random_order(seed=0),
 }
 ALLOCATIONS: dict[str, Callable[[str, Criterion], Way]] = {
     "measured": lambda name, found: Way(
@@ -37,17 +36,18 @@ AUTO = "auto"
 TRIED = (("reconstruction", "measured"), ("taylor", "global"), ("magnitude", "uniform"))
 
 
-def find_ways(criterion: str, allocation: str | None) -> tuple[Way, ...]:
-    """Ways by the names of the command line; "auto" is several.
+def find_ways(criterion: str, allocation: str | None, seed: int = 0) -> tuple[Way, ...]:
+    """Ways by the names of the command line; "auto" is several.  ``seed``: of a random order.
 
     Raises OptionError for an unknown name.
     """
-    if criterion != AUTO and criterion not in CRITERIA:
-        raise OptionError(f"--criterion {criterion}: not one of {AUTO}, {', '.join(CRITERIA)}")
+    known = {**CRITERIA, "random": random_order(seed)}
+    if criterion != AUTO and criterion not in known:
+        raise OptionError(f"--criterion {criterion}: not one of {AUTO}, {', '.join(known)}")
     if allocation is not None and allocation not in ALLOCATIONS:
         raise OptionError(f"--allocation {allocation}: not one of {', '.join(ALLOCATIONS)}")
     if criterion == AUTO:
         names = [(name, allocation or its) for name, its in TRIED]
     else:
         names = [(criterion, allocation or "measured")]
-    return tuple(ALLOCATIONS[its](name, CRITERIA[name]) for name, its in names)
+    return tuple(ALLOCATIONS[its](name, known[name]) for name, its in names)

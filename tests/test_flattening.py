@@ -161,3 +161,39 @@ def test_what_no_dict_can_hold_is_left_out_and_said() -> None:
     graph = capture(Returning("memory"), (X,))
     assert graph.notes == ("the result[1] is left out: a Memory is no tensor",)
     assert not any("cumsum" in target for target in targets(graph))
+
+
+class WritesOver(nn.Module):
+    """Normalises its input in place, through a view of it or behind a dropout."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.drop, self.last = how, nn.Dropout(0.5), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.how == "itself":
+            x.sub_(0.5)
+        elif self.how == "view":
+            x.view(-1, 3, 2)[:, 0].mul_(2.0)
+        elif self.how == "dropout":
+            x = self.drop(x).mul_(2.0)
+        else:
+            x = (x + 1.0).mul_(2.0)
+        return self.last(x)
+
+
+@pytest.mark.parametrize(
+    ("how", "copied"), [("itself", 1), ("view", 1), ("dropout", 1), ("another", 0)]
+)
+def test_inputs_stay_as_they_were_given(how: str, copied: int) -> None:
+    torch.manual_seed(0)
+    network = WritesOver(how).eval()
+    graph = capture(network, (torch.rand(2, 6),))
+    clones = graph.program.graph.find_nodes(op="call_function", target=torch.ops.aten.clone.default)
+    assert len(list(clones)) == copied
+    given = torch.rand(4, 6)
+    before = given.clone()
+    with torch.no_grad():
+        found, wanted = graph(given), network(given.clone())
+    assert torch.equal(given, before)
+    assert torch.equal(found, wanted)

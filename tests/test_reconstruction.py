@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from compressor import reconstruction
 from compressor.analysis import analyze
 from compressor.evaluation import distance
 from compressor.graphs import Graph, capture
@@ -135,3 +138,35 @@ def test_inputs_that_are_not_finite_leave_the_layer_as_it_was() -> None:
     assert torch.equal(
         found.graph.state_dict()["second.weight"], student.state_dict()["second.weight"]
     )
+
+
+@pytest.mark.parametrize("far", [0.0, 30.0, 1000.0])
+def test_units_far_from_zero_are_recovered_as_well(far: float) -> None:
+    """A hidden unit that hardly varies beside its mean says as much as any other."""
+    module = Doubled("linear")
+    with torch.no_grad():
+        module.first.bias.add_(far)
+    x = torch.randn(256, 6, generator=torch.Generator().manual_seed(1))
+    teacher = capture(module.eval(), (x[:2],))
+    analysis = analyze(teacher)
+    keep = np.ones(17, dtype=bool)
+    keep[9:] = False
+    student = remove(teacher, analysis, plan_keeping(analysis, keep))
+    assert distance(reconstruct(student, teacher, x).graph, teacher, [x]) < 1e-6
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 65, 129])
+def test_a_fifth_of_the_inputs_chooses_the_ridge_however_many_there_are(count: int) -> None:
+    teacher, student, x = halved("linear")
+    inputs = x[:1].repeat(count, 1)
+    held: list[int] = []
+
+    class Counting(reconstruction.Sides):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            held.append(sum(len(piece) for piece in arguments[2][-self.held_out :]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reconstruction, "Sides", Counting)
+        reconstruct(student, teacher, inputs)
+    assert 1 <= held[0] <= max(1, round(0.34 * count))

@@ -138,7 +138,7 @@ def test_a_student_that_is_its_teacher_stays_as_it_is() -> None:
 
 def test_repair_of_no_inputs_is_refused() -> None:
     teacher, student = cut("chain")
-    with pytest.raises(DataError, match="at least 2 inputs"):
+    with pytest.raises(DataError, match="at least 4 inputs"):
         repair(student, teacher, [])
 
 
@@ -168,3 +168,15 @@ def test_where_reconstruction_does_not_fit_it_sees_fewer_inputs_and_says_so(
     monkeypatch.setattr(refitting, "reconstruct", lambda *_, **__: torch.empty(1 << 60))
     with pytest.raises(SurroundingsError, match="out of memory in repair; give fewer --repair-im"):
         choose_repair(graph, graph, inputs(16))
+
+
+@pytest.mark.parametrize("count", [4, 66, 74])
+def test_no_batch_is_left_with_one_image(count: int) -> None:
+    """Of one value for each channel there is no variance."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+    graph = capture(network.eval(), (torch.randn(2, 6),))
+    given = torch.randn(count, 6, generator=torch.Generator().manual_seed(1))
+    found = choose_repair(graph, graph, [given])
+    assert dict(found.tried)["batch-norm statistics"] > 0
+    assert found.given == count - max(2, count // 8)

@@ -12,10 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.analysis import analyze
+from compressor.criteria import activation, reconstruction
 from compressor.errors import OptionError, PlanError
-from compressor.graphs import Graph
+from compressor.evaluation import distance
+from compressor.graphs import Graph, capture
 from compressor.labelling import label
-from compressor.scoring import answer_objective, magnitude, score, taylor
+from compressor.planning import plan_keeping
+from compressor.reconstruction import reconstruct
+from compressor.removal import remove
+from compressor.scoring import answer_objective, as_normalised, magnitude, score, taylor
+from compressor.sensitivity import measured
 from compressor.types import Analysis
 from tests import zoo
 from tests.zoo import NAMES, ZOO
@@ -193,3 +199,80 @@ def test_scores_are_the_same_where_a_batch_does_not_fit_in_memory() -> None:
     limit = 0
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         score(graph, analysis, taylor(objective), [(inputs, labels)])
+
+
+class Answers(nn.Module):
+    """A small network that gives its answers in some form."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.form, self.first = form, nn.Linear(6, 16)
+        self.last = nn.Linear(16, 1 if form.startswith("one") else 4)
+
+    def forward(self, x: Tensor) -> Any:
+        found = self.last(F.relu(self.first(x)))
+        forms = {
+            "dict": {"features": found.square(), "logits": found},
+            "tuple": (found, found.square()),
+            "one number": found[:, 0],
+            "one column": found,
+            "boxes": found[:, None].expand(-1, 3, -1),
+        }
+        return forms[self.form]
+
+
+@pytest.mark.parametrize("form", ["dict", "tuple", "one number", "one column", "boxes"])
+def test_taylor_looks_at_answers_of_any_form(form: str) -> None:
+    graph = capture(Answers(form).eval(), (torch.randn(2, 6),))
+    analysis = analyze(graph)
+    seen = [(torch.randn(8, 6, generator=torch.Generator().manual_seed(1)), None)]
+    (values,) = score(graph, analysis, taylor(answer_objective), seen).values
+    assert min(values) >= 0 < max(values)
+
+
+class OverTokens(nn.Module):
+    """A batch norm whose channels are tokens, not what the layer before it gives."""
+
+    def __init__(self, width: int, *, bias: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(6, 16), nn.Linear(16, width, bias=bias)
+        self.norm, self.last = nn.BatchNorm1d(8), nn.Linear(width, 4)
+        with torch.no_grad():
+            for buffer in (self.norm.running_mean, self.norm.running_var):
+                assert buffer is not None
+                buffer.copy_(0.5 + torch.rand(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.relu(self.norm(self.second(F.relu(self.first(x) + 2.0)))))
+
+
+@pytest.mark.parametrize("width", [8, 24])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_batch_norm_over_tokens_is_none_over_the_layers_outputs(width: int, bias: bool) -> None:
+    graph = capture(OverTokens(width, bias=bias).eval(), (torch.randn(2, 8, 6),))
+    analysis = analyze(graph)
+    inputs = torch.randn(256, 8, 6, generator=torch.Generator().manual_seed(1))
+    for criterion in (magnitude, measured(reconstruction), activation):
+        values = score(graph, analysis, criterion, [(inputs, None)]).values
+        assert all(np.isfinite(group).all() for group in values)
+    keep = np.ones(1 + sum(group.units for group in analysis.groups), dtype=bool)
+    keep[1:9] = False
+    student = remove(graph, analysis, plan_keeping(analysis, keep))
+    repaired = reconstruct(student, graph, inputs).graph
+    assert distance(repaired, graph, [inputs]) < 0.1 * distance(student, graph, [inputs])
+
+
+def test_a_grouped_transposed_convolution_is_scaled_by_its_batch_norm() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.ConvTranspose2d(8, 16, 3, groups=4), nn.BatchNorm2d(16), nn.Conv2d(16, 4, 1)
+    )
+    with torch.no_grad():
+        network[1].weight[5] = 1e-6  # type: ignore[index]  # a parameter of the batch norm
+    graph = capture(network.eval(), (torch.randn(2, 8, 4, 4),))
+    scaled = as_normalised(graph)["0.weight"]
+    plain = graph.tensors["0.weight"].detach()
+    assert float(scaled[2:4, 1].abs().max()) < 1e-5 < float(plain[2:4, 1].abs().max())
+    assert float(scaled[0:2, 1].abs().max()) > 1e-3

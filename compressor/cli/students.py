@@ -44,6 +44,7 @@ from compressor.options import (
     PruningSteps,
     RecipeName,
     RepairImages,
+    RepairName,
     ScheduleName,
     Seed,
     SelfDistillation,
@@ -85,6 +86,8 @@ def build(
     form: FormName = "structured",
     criterion: CriterionName = None,
     allocation: AllocationName = None,
+    repair: RepairName = None,
+    repair_images: RepairImages = None,
     student: StudentStart = None,
     distill_from: DistillFrom = None,
     feature_weight: FeatureWeight = None,
@@ -97,7 +100,6 @@ def build(
     schedule: ScheduleName = None,
     pruning_steps: PruningSteps = None,
     units: UnitsForm = None,
-    repair_images: RepairImages = None,
     minutes: Minutes = None,
     epochs: Epochs = None,
     full_schedule: FullSchedule = False,
@@ -146,8 +148,10 @@ def build(
     precisions = wanted_of(precision, calibration, max_drop)
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     wishes = Wishes(
+        seed=seed,
         criterion=criterion,
         allocation=allocation,
+        repair=repair,
         feature_weight=feature_weight,
         student=student,
         distill_from=distill_from,
@@ -223,6 +227,7 @@ def plan(
     recipe: RecipeName = "prune-then-distill",
     criterion: CriterionName = None,
     allocation: AllocationName = None,
+    repair_images: RepairImages = None,
     mean: Mean = None,
     std: Std = None,
     image_size: ImageSize = None,
@@ -233,6 +238,7 @@ def plan(
     target: TargetName = None,
     probe_minutes: ProbeMinutes = 2.0,
     seed: Seed = 0,
+    device: Device = None,
     threads: Threads = 0,
     everything: Everything = False,
     as_json: AsJson = False,
@@ -248,27 +254,35 @@ def plan(
     from compressor import narrowing
     from compressor.building import for_target
     from compressor.console import Console
+    from compressor.evaluation import placed
     from compressor.execution import first_plan
     from compressor.preparing import prepare
     from compressor.recipes.wishes import Wishes, find_recipe
+    from compressor.samples import placed_batches
     from compressor.watching import Silent, Stopwatch
 
-    wishes = Wishes(criterion=criterion, allocation=allocation)
+    wishes = Wishes(seed=seed, criterion=criterion, allocation=allocation)
     chosen = find_recipe(recipe, "structured", sparsity, wishes)
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     _check_target(target, probe_minutes)
+    sample, place = sample_of(repair_images), device_of(device)
     set_threads(threads)
     watch = Stopwatch()
     loaded = load_given(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
     ready = prepare(
-        loaded, data, None, sample=None, seed=seed, device="cpu", listener=Silent(), watch=watch
+        loaded, data, None, sample=sample, seed=seed, device=place, listener=Silent(), watch=watch
     )
     console = Console(silent=as_json)
     for note in ready.data.notes:
         console.note(note)
-    aim = for_target(target, budget, ready, threads, probe_minutes, "cpu", console, watch)
+    aim = for_target(target, budget, ready, threads, probe_minutes, place, console, watch)
     made = first_plan(
-        chosen.phases[0], ready.graph, ready.analysis, aim.budget, ready.sample, aim.expectation
+        chosen.phases[0],
+        placed(ready.graph, place),
+        ready.analysis,
+        aim.budget,
+        placed_batches(ready.sample, place),
+        aim.expectation,
     )
     told = narrowing.narrow(ready.graph, ready.analysis, made)
     if as_json:

@@ -22,6 +22,7 @@ from compressor.keeping import KEEP_NOTHING, Keeper
 from compressor.pacing import Deadline, Epochs
 from compressor.proof import prove
 from compressor.removal import remove
+from compressor.samples import placed_batches
 from compressor.scoring import Batch
 from compressor.sparsity import WeightMask
 from compressor.types import Analysis, Budget, Plan, Proof
@@ -64,9 +65,7 @@ class Site:
         return placed(graph, self.device)
 
     def placed_sample(self) -> list[Batch]:
-        return [
-            (x.to(self.device), None if y is None else y.to(self.device)) for x, y in self.sample
-        ]
+        return placed_batches(self.sample, self.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

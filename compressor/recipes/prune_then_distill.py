@@ -53,12 +53,13 @@ def prune_then_distill(
     ways: tuple[Way, ...] | None = None,
     feature_weight: float = FEATURE_WEIGHT,
     *,
+    repair: tuple[Repair, ...] = (Repair(),),
     start: Start = "kept",
     teacher: Teaching = "dense",
 ) -> Recipe:
     """Structured adaptation: the teacher is pruned by groups, the student has its widths.
 
-    With the ``pruned`` network as ``teacher`` it is trained again first.
+    With the ``pruned`` network as ``teacher`` it is trained again first.  ``repair`` may be empty.
     """
     settings = repaired_settings if start == "kept" else fresh_settings
     retrained = (Retrain(epochs=130, settings=repaired_settings),) if teacher == "pruned" else ()
@@ -68,7 +69,7 @@ def prune_then_distill(
         citation=f"structured adaptation of {PARK_AND_NO}",
         phases=(
             Prune(ways=ways or find_ways(AUTO, None)),
-            Repair(),
+            *repair,
             *retrained,
             Distill(
                 start=start,
@@ -82,6 +83,7 @@ def prune_then_distill(
         choices={
             "ways": "; ".join(way.name for way in ways or find_ways(AUTO, None)),
             "feature_weight": feature_weight,
+            "repair": "auto" if repair else "none",
             "student": start,
             "distill_from": teacher,
         },

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from compressor.errors import OptionError
-from compressor.phases import Start, Teaching
+from compressor.phases import Repair, Start, Teaching
 from compressor.recipes.epsd import epsd, epsd_as_published
 from compressor.recipes.prune_then_distill import (
     FEATURE_WEIGHT,
@@ -25,10 +25,12 @@ from compressor.ways import AUTO, find_ways
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What was asked for by name; None: the recipe's own."""
+    """What was asked for by name; None: the recipe's own.  ``seed``: of what a recipe draws."""
 
+    seed: int = 0
     criterion: str | None = None
     allocation: str | None = None
+    repair: str | None = None
     feature_weight: float | None = None
     student: str | None = None
     distill_from: str | None = None
@@ -61,7 +63,8 @@ def find_recipe(
         raise OptionError(f"--of {of}: the faithful forms count weights; leave it out")
     make, understood = RECIPES[name][form]
     for wish in fields(Wishes):
-        if getattr(wishes, wish.name) is not None and wish.name not in understood:
+        asked = getattr(wishes, wish.name) != wish.default
+        if asked and wish.name not in understood | {"seed"}:
             raise OptionError(
                 f"--{wish.name.replace('_', '-')} is no choice of {name} in its {form} form"
             )
@@ -73,8 +76,9 @@ def _structured_ptd(sparsity: float, wishes: Wishes) -> Recipe:
     if not 0 <= weight < math.inf:
         raise OptionError(f"--feature-weight {weight:g}: give 0 or more")
     return prune_then_distill(
-        find_ways(wishes.criterion or AUTO, wishes.allocation),
+        find_ways(wishes.criterion or AUTO, wishes.allocation, wishes.seed),
         weight,
+        repair=one_of("--repair", wishes.repair or "auto", REPAIRS),
         start=one_of("--student", wishes.student or "inherit", STARTS),
         teacher=one_of("--distill-from", wishes.distill_from or "dense", TEACHINGS),
     )
@@ -118,8 +122,12 @@ def _faithful_sdp(sparsity: float, wishes: Wishes) -> Recipe:
 
 
 STARTS: Mapping[str, Start] = {"inherit": "kept", "fresh": "fresh"}
+REPAIRS: Mapping[str, tuple[Repair, ...]] = {"auto": (Repair(),), "none": ()}
 TEACHINGS: Mapping[str, Teaching] = {"dense": "dense", "pruned": "pruned"}
 
+_ADAPTATION = frozenset(
+    {"criterion", "allocation", "repair", "feature_weight", "student", "distill_from"}
+)
 _EARLY = frozenset({"self_distillation", "lookahead", "gradient"})
 _GRADUAL = frozenset({"similarity", "unpruned", "importance", "schedule", "pruning_steps"})
 # Recipe -> form -> how it is made, and the wishes it understands.
@@ -127,7 +135,7 @@ RECIPES: Mapping[str, Mapping[str, tuple[MakeRecipe, frozenset[str]]]] = {
     "prune-then-distill": {
         "structured": (
             _structured_ptd,
-            frozenset({"criterion", "allocation", "feature_weight", "student", "distill_from"}),
+            _ADAPTATION,
         ),
         "faithful": (_faithful_ptd, frozenset({"student", "distill_from"})),
     },

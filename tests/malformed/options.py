@@ -125,7 +125,8 @@ def numbers() -> Iterator[Case]:
             yield typed((*PLAN, *half, option, value), option, "")
     for option, values in {
         "--epochs": ("-1", "1.5", LONG),
-        "--repair-images": ("0", "1", "-5", LONG),
+        "--repair-images": ("0", "3", "-5", LONG),
+        "--repair": ("", "magic"),
         "--bench-seconds": ("-1", "nan", "inf"),
         "--opset": ("0", "5", "999", "-1"),
         "--slo-ms": ("0", "nan", "-1", "5"),
