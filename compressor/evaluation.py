@@ -33,16 +33,17 @@ def device_of(graph: Graph) -> torch.device:
 def logits_of(output: Any) -> Tensor:
     """The logits in what a network returns: the tensor itself, entry "logits", or the first tensor.
 
+    Classes are last: maps (n, classes, height, width) come back as (n, height, width, classes).
     Raises InputError where there is no tensor.
     """
     if isinstance(output, Tensor):
-        return output
+        return output.movedim(1, -1) if output.ndim > 3 else output
     if isinstance(output, dict):
         output = (output["logits"],) if "logits" in output else tuple(output.values())
     if isinstance(output, tuple | list):
         for entry in output:
             if isinstance(entry, Tensor):
-                return entry
+                return logits_of(entry)
     raise InputError(
         f"the network returns {type(output).__name__}, in which there are no logits to compare; "
         "wrap it so that it returns its logits"
@@ -50,11 +51,21 @@ def logits_of(output: Any) -> Tensor:
 
 
 def output_size(graph: Graph) -> int | None:
-    """Number of classes, where the network's (first) output is a matrix of logits."""
-    output = next(iter(graph.program.graph.find_nodes(op="output")))
-    first = output.all_input_nodes[0] if output.all_input_nodes else None
-    shape = first.meta.get("shape") if first is not None else None
-    return int(shape[1]) if isinstance(shape, tuple) and len(shape) == 2 else None
+    """Number of classes, where the network's logits are a matrix."""
+    shape = _shape_of_logits(graph)
+    return shape[1] if len(shape) == 2 else None
+
+
+def class_count(graph: Graph) -> int | None:
+    """Number of classes, of the whole input or of its places; None: there is no such dimension."""
+    shape = _shape_of_logits(graph)
+    return shape[-1] if len(shape) > 1 else None
+
+
+def _shape_of_logits(graph: Graph) -> tuple[int, ...]:
+    inputs = tuple(example.to(device_of(graph)) for example in graph.example_inputs)
+    with evaluating(graph):
+        return tuple(logits_of(graph(*inputs)).shape)
 
 
 @contextmanager
@@ -120,7 +131,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def agreement(logits_a: Tensor, logits_b: Tensor) -> float:
-    """Share of samples on which both choose the same class."""
+    """Share of samples, or of their places, on which both choose the same class."""
     _same_count(logits_a, logits_b)
     return float((logits_a.argmax(-1).cpu() == logits_b.argmax(-1).cpu()).double().mean())
 

@@ -17,13 +17,15 @@ from compressor.validation import Validation
 @dataclass(slots=True, kw_only=True)
 class Logbook:
     """``best`` and ``peak`` are places in the history: of the weights that are kept, and of the
-    highest validation.  ``returns``: how often training went back to the best weights."""
+    highest validation.  ``returns``: how often training went back to the best weights.
+    ``compared``: at the end, with weights that are no averages."""
 
     history: list[Validation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     best: int = 0
     peak: int = 0
     returns: int = 0
+    compared: bool = False
 
     @property
     def kept(self) -> Validation:
@@ -55,3 +57,4 @@ class Logbook:
         found = msgspec.convert(kept.facts, Logbook)
         self.history, self.notes = found.history, found.notes
         self.best, self.peak, self.returns = found.best, found.peak, found.returns
+        self.compared = found.compared

@@ -7,6 +7,7 @@ bars.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -84,7 +85,7 @@ def go_on(
         pace.start()
     while (spent := trainer.shared(pace.spent(trainer.steps))) < 1.0:
         lesson = next(stream)
-        trainer.step(lesson, trainer.settings.course(spent))
+        trainer.step(lesson, spent)
         pace.count(_images(lesson) * trainer.accelerator.num_processes)
         spent, looking = trainer.shared(pace.spent(trainer.steps)), _looking(trainer)
         reason = trainer.broken() if looking else None
@@ -104,7 +105,21 @@ def go_on(
         _keep(training, keeper, validated)
     if pace.unvalidated and trainer.broken() is None:
         _judge(training, validator, 1.0)
+    if not logbook.compared and trainer.broken() is None:
+        _compare_with_latest(training, validator)
     _keep(training, keeper, True)
+
+
+def _compare_with_latest(training: Training, validator: Validator) -> None:
+    """The weights of the last step are kept where they are better than all averages: in a short
+    training these are still behind."""
+    trainer, logbook = training.trainer, training.logbook
+    logbook.compared = True
+    trainer.averaged.restart(trainer.learner)
+    found = _validate(training, validator, 1.0)
+    if found.better_than(logbook.kept) and math.isfinite(found.loss):
+        logbook.best = len(logbook.history) - 1
+        trainer.keep()
 
 
 def _keep(training: Training, keeper: Keeper, resting: bool) -> None:

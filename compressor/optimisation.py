@@ -128,15 +128,22 @@ class Optimisation:
     """How gradients become steps in one training run.
 
     ``learning_rate``: the largest one; a group's own is this times its scale.  ``course``: what
-    becomes of it over the run.  ``clip_norm``: gradients are scaled down to this norm.
+    becomes of it over the run.  ``slow_steps``: no step before this one is as large, which in short
+    runs keeps them all smaller.  ``clip_norm``: gradients are scaled down to this norm.
     ``average``: how much of the averaged weights stays at every step.
     """
 
     learning_rate: float = 0.02
     course: Course = warm_cosine(0.05)  # noqa: RUF009  # a function, not mutable
+    slow_steps: int = 0
     clip_norm: float = 1.0
     average: float = 0.99
     make_optimiser: MakeOptimiser = relative_adamw()  # noqa: RUF009  # a function, not mutable
+
+    def rate(self, steps: int, spent: float) -> float:
+        """The learning rate after ``steps``, with this share of the run spent."""
+        climbed = min(1.0, (steps + 1) / max(self.slow_steps, 1))
+        return self.learning_rate * self.course(spent) * climbed
 
 
 # From fresh weights, with batch norm and without.  Top-1 on test images, one seed each, of relative
@@ -153,9 +160,11 @@ FRESH_PLAIN = Optimisation(
 # From weights refitted in closed form, which large steps undo: ResNet-56 at half its MACs, 39 steps
 # from 98.9 % of 1,000 training images: relative AdamW at 0.005 falls to 94 % within ten steps, SGD
 # at 0.03 stays at 98.5 %; with 70 % of the parameters gone, 78 steps from 88.3 %: SGD at 0.03 and
-# 0.1 give 90.7 and 91.5 %, relative AdamW at 0.005 gives 91.1 %.
+# 0.1 give 90.7 and 91.5 %, relative AdamW at 0.005 gives 91.1 %.  Few steps are slow ones: a small
+# network on digits, 85 % gone, mean of three seeds after 3 and 10 epochs (24 and 80 steps) from
+# 93.7 %: 92.2 and 98.0 %, without ``slow_steps`` 91.3 and 97.2 %.
 REPAIRED_NORMED = Optimisation(
-    learning_rate=0.05, course=warm_cosine(0.1), make_optimiser=nesterov_sgd()
+    learning_rate=0.05, course=warm_cosine(0.1), slow_steps=50, make_optimiser=nesterov_sgd()
 )
 REPAIRED_PLAIN = Optimisation(learning_rate=0.005, course=warm_cosine(0.1))
 

@@ -12,7 +12,8 @@ import torch
 
 from compressor.analysis import analyze
 from compressor.data import ImageData, open_data
-from compressor.evaluation import output_size, placed, require_finite
+from compressor.errors import OptionError
+from compressor.evaluation import class_count, output_size, placed, require_finite
 from compressor.graphs import Graph
 from compressor.inversion import synthesise
 from compressor.keeping import KEEP_NOTHING, Keeper, Snapshot
@@ -46,12 +47,13 @@ def prepare(
     """Capture, analyse, open the data; without any, synthesise pictures of a trained teacher's,
     which the ``keeper`` keeps: the rest takes seconds.
 
-    Raises CaptureError, DataError and OptionError as its stages do, LoadError for a trained
-    teacher whose answers are no numbers.
+    Raises CaptureError, DataError and OptionError as its stages do, OptionError for what is no
+    classifier of pictures, LoadError for a trained teacher whose answers are no numbers.
     """
     with watch.timed("capture"):
         listener.stage("capture")
         graph = capture_teacher(teacher)
+    _require_classifier(graph, teacher.source.name)
     for note in graph.notes:
         listener.note(note)
     with watch.timed("analysis"):
@@ -74,6 +76,23 @@ def prepare(
     if teacher.source.trained:
         require_finite(placed(graph, device), seen[0][0], teacher.source.name)
     return Prepared(graph=graph, analysis=analysis, data=opened, sample=seen)
+
+
+def _require_classifier(graph: Graph, name: str) -> None:
+    """Pictures go in, and classes are chosen from what comes out: of the picture, or of its places.
+
+    Raises OptionError.
+    """
+    inputs, classes = graph.example_inputs, class_count(graph)
+    otherwise = "in Python, capture, analyze, plan, remove and prove take any network"
+    if len(inputs) != 1 or inputs[0].ndim != 4 or not inputs[0].is_floating_point():
+        shapes = ", ".join(str(tuple(one.shape)) for one in inputs)
+        raise OptionError(f"{name}: takes {shapes}, not one batch of pictures; {otherwise}")
+    if classes is None or classes < 2:
+        raise OptionError(
+            f"{name}: its (first) output is no choice among classes, which is what students are "
+            f"trained and judged by here; {otherwise}"
+        )
 
 
 def _synthesised(

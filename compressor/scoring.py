@@ -121,13 +121,14 @@ def _slopes(
 def answer_objective(outputs: Tensor, labels: Tensor | None) -> Tensor:
     """Cross-entropy with the labels; without labels, with the network's own answers.
 
-    Outputs (n, classes), or (n, classes, height, width).  Of others nothing is known: the mean of
-    their squares, which changes when they do.
+    ``outputs`` (n, ..., classes).  Where there are no classes: the mean of the squares, which
+    changes when the outputs do.
     """
-    if outputs.ndim not in (2, 4) or outputs.shape[1] == 1:
+    if outputs.ndim < 2 or outputs.shape[-1] == 1:
         return outputs.square().mean()
-    answers = labels if labels is not None and outputs.ndim == 2 else outputs.argmax(dim=1).detach()
-    return F.cross_entropy(outputs, answers)
+    own = outputs.argmax(dim=-1).detach()
+    answers = labels if labels is not None and outputs.ndim == 2 else own
+    return F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), answers.reshape(-1))
 
 
 def score(

@@ -110,10 +110,9 @@ class Trainer:
         layout = self.how.memory_format if picture else torch.preserve_format
         return part.to(device=self.accelerator.device, memory_format=layout)
 
-    def step(self, lesson: Lesson, factor: float) -> None:
-        """One step at ``factor`` (0 to 1) of the learning rate."""
-        relative = self.settings.learning_rate * self._factor * factor
-        set_learning_rate(self.optimiser, relative)
+    def step(self, lesson: Lesson, spent: float) -> None:
+        """One step, with this share of the run spent."""
+        set_learning_rate(self.optimiser, self._factor * self.settings.rate(self.steps, spent))
         with self.accelerator.autocast(), WholeBatchNorm():
             loss = self.lessons.loss(self.network, lesson)
         self.stepper.zero_grad()

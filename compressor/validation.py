@@ -29,7 +29,8 @@ _FAR, _FAR_FROM = 10.0, 1.0  # a loss is lost at ten times the best one, or ten 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """How the averaged weights did on the validation images after ``done_share`` of the run.
+    """How weights did on the validation images after ``done_share`` of the run: the averaged ones,
+    but for the last of a training, which is of the weights as the last step left them.
 
     ``loss``: divergence from the teacher at temperature 1, or cross-entropy without a teacher.
     """

@@ -24,7 +24,7 @@ from compressor.errors import DataError, OptionError
 from compressor.features import stage_nodes
 from compressor.graphs import Graph, capture
 from compressor.objectives import Signals, logit_objective, with_features
-from compressor.optimisation import Optimisation
+from compressor.optimisation import AveragedWeights, Optimisation
 from compressor.types import Preprocessing
 
 
@@ -104,7 +104,7 @@ def test_a_student_learns_to_agree_without_labels(teacher: Graph) -> None:
     assert found.agreement > 0.8
     assert found.agreement > found.history[0].metric
     assert found.metrics == {"agreement": found.agreement}
-    assert len(found.history) == 16
+    assert len(found.history) == 17  # the start, every epoch, and the last step's own weights
     assert found.epochs == pytest.approx(15.0)
     assert same(values(student), before)
     assert same(values(teacher), taught_by)
@@ -261,3 +261,14 @@ def test_senseless_lengths_are_refused(length: tuple[type, float]) -> None:
     kind, number = length
     with pytest.raises(OptionError, match="training cannot last"):
         kind(number)
+
+
+def test_the_last_steps_weights_are_kept_where_all_averages_are_behind(
+    teacher: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AveragedWeights, "follow", lambda self, graph: None)  # they never move
+    found = run(small_graph(2), teacher)
+    *averages, last = (entry.metric for entry in found.history)
+    assert last > max(averages)
+    assert found.agreement == last
+    assert not same(values(found.graph), values(small_graph(2)))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from compressor.data import Images, normalise
 from compressor.errors import DataError, InputError, SurroundingsError
-from compressor.evaluation import accuracy, agreement, evaluate, logits_of
+from compressor.evaluation import accuracy, agreement, class_count, evaluate, logits_of
 from compressor.graphs import Graph, capture
 from compressor.types import Preprocessing
 
@@ -94,3 +94,26 @@ def test_a_batch_that_does_not_fit_is_halved_from_there_on(monkeypatch: pytest.M
     monkeypatch.setattr(Graph, "forward", lambda *_: torch.empty(1 << 60))
     with pytest.raises(SurroundingsError, match="out of memory in evaluation"):
         evaluate(graph, images, PREPROCESSING)
+
+
+def test_of_maps_the_classes_come_last_and_places_are_compared() -> None:
+    maps = torch.zeros(1, 3, 2, 5)
+    maps[:, 1] = 1.0
+    other = maps.clone()
+    other[0, 2, 0, 0] = 2.0
+    assert logits_of(maps).shape == (1, 2, 5, 3)
+    assert agreement(logits_of(maps), logits_of({"logits": other})) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("last", "count"),
+    [
+        (nn.Flatten(), 12),
+        (nn.Identity(), 3),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), 1),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1), nn.Flatten(0)), None),
+    ],
+)
+def test_classes_are_counted_where_logits_have_them(last: nn.Module, count: int | None) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), last)
+    assert class_count(capture(network.eval(), (torch.zeros(2, 1, 4, 4),))) == count

@@ -78,7 +78,7 @@ def _structured_ptd(sparsity: float, wishes: Wishes) -> Recipe:
     return prune_then_distill(
         find_ways(wishes.criterion or AUTO, wishes.allocation, wishes.seed),
         weight,
-        repair=one_of("--repair", wishes.repair or "auto", REPAIRS),
+        repair=one_of("--repair", "auto" if wishes.repair is None else wishes.repair, REPAIRS),
         start=one_of("--student", wishes.student or "inherit", STARTS),
         teacher=one_of("--distill-from", wishes.distill_from or "dense", TEACHINGS),
     )
