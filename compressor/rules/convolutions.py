@@ -33,6 +33,8 @@ def convolution(call: Call) -> Dims:
         call.unify(in_group, out_group, "is a group of a convolution whose input stays")
         if channels > 1:
             call.unify(in_channel, weight.dims[1])
+            if not (value.stored or weight.stored):
+                call.contract("input", 1)  # what is stored is zero where units are gone
             call.role(weight, 1, "reads")
             call.role(weight, 0, "writes")
         if out_group is not None:

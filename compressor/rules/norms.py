@@ -44,14 +44,15 @@ def layer_norm(call: Call) -> Dims:
 
 @rule("aten.group_norm")
 def group_norm(call: Call) -> Dims:
-    """Statistics per group: inexact over the channels of a group, exact over whole groups."""
+    """Statistics per group: inexact over its channels and over space, exact over whole groups."""
     value, groups = call.value("input"), call.integer("num_groups")
     for name in ("weight", "bias"):
         parameter = call.optional(name)
         if parameter is not None:
             call.unify(value.dims[1], parameter.dims[0], "normalises a dimension that stays")
     group, channel = call.split(value.dims[1], (groups, value.shape[1] // groups))
-    call.inexact(channel)
+    for labels in (channel, *value.dims[2:]):
+        call.inexact(labels)
     if group is not None:
         call.rewrite("num_groups", Kept(group))
     return value.dims

@@ -83,6 +83,9 @@ CASES = {
     "leaky_by_chance": Case(lambda x: F.rrelu(x), (16,)),
     "instance_norm": Case(lambda x: F.instance_norm(x), (16,)),
     "group_norm_without_gains": Case(lambda x: F.group_norm(x, 4), (4, 4), exact=False),
+    "group_norm_over_units": Case(
+        lambda x: F.group_norm(x.transpose(1, 2), 3).transpose(1, 2), (16,), exact=False
+    ),
     "normalised_channels": Case(lambda x: F.normalize(x, dim=1), (16,)),
     "channel_axis_last": Case(lambda x: x.movedim(1, -1).exp().moveaxis(-1, 1), (16,)),
     "moved_twice": Case(lambda x: x.movedim((1, 2), (3, 1)).exp().movedim(3, 1), (16,)),
@@ -131,6 +134,26 @@ def test_gains_of_a_channel_go_with_it(network: type[nn.Module], groups: list[in
     graph = captured(randomised(network), (torch.randn(2, 3, 6, 6),))
     analysis = analyze(graph)
     assert [group.units for group in analysis.groups] == groups
+    assert_cuts_are_proved(graph, analysis)
+
+
+class PositiveWeight(nn.Module):
+    """A grouped convolution whose weight is computed: where units are gone it is not zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 16, 1), nn.Conv2d(24, 4, 1)
+        self.weight = nn.Parameter(torch.randn(24, 4, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.sigmoid(self.first(x))
+        return self.last(torch.sigmoid(F.conv2d(x, self.weight.sigmoid(), groups=4)))
+
+
+def test_what_a_computed_weight_reads_in_groups_is_gated() -> None:
+    graph = captured(randomised(PositiveWeight), (torch.randn(2, 3, 6, 6),))
+    analysis = analyze(graph)
+    assert [group.units for group in analysis.groups] == [4, 6, 4]
     assert_cuts_are_proved(graph, analysis)
 
 
