@@ -48,6 +48,9 @@ def attention(call: Call) -> Dims:
     contract(call, ("query", query, rank - 1), ("key", key, rank - 1))
     contract(call, ("value", value, rank - 2), ("key", key, rank - 2))
     call.inexact(key.dims[-2])
+    if call.arguments.get("is_causal"):  # who looks at whom is said by places, not by units
+        for places in (query.dims[-2], key.dims[-2]):
+            call.freeze(places, "is a position in an order")
     if mask is not None:
         for dim, places in ((-2, query.dims[-2]), (-1, key.dims[-2])):
             if mask.shape[dim] > 1:

@@ -84,7 +84,9 @@ def _run(call: Call, gates: int, states: tuple[Value, ...]) -> tuple[Dims, Label
             shared = labels
             leaving.append(labels)
         entering = _side_by_side(leaving)
+    call.freeze(value.dims[1 if call.arguments.get("batch_first") else 0], "is a step in time")
     for state in states:
+        call.freeze(state.dims[0], "counts the layers of a recurrence")
         call.unify(state.dims[-1], shared, "is the recurrent state")
     rows = [value.size_and_labels(0), value.size_and_labels(1)]
     for weight in weights[::per_cell] + weights[1::per_cell]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.analysis import analyze
-from tests.rules.cases import Case, assert_cuts_are_proved, check
+from tests.rules.cases import Case, Middle, assert_cuts_are_proved, check
 from tests.zoo import captured, randomised
 
 
@@ -38,7 +38,28 @@ def batches_summed(x: Tensor) -> Tensor:
     return x + torch.addbmm(torch.ones(5, 5), pieces, pieces.mT).sum()
 
 
+def causal(query: Middle, key: Middle) -> Middle:
+    """Units are the positions of one side; the other looks, or is looked at, in their order."""
+
+    def middle(x: Tensor) -> Tensor:
+        q, k = query(x), key(x)
+        y = F.scaled_dot_product_attention(q, k, k.exp(), is_causal=True)
+        return y.mT if y.shape[1] == 16 else y.repeat(1, 1, 2)
+
+    return middle
+
+
+def tokens(x: Tensor) -> Tensor:
+    return x.mT.mean(1, keepdim=True).repeat(1, 7, 1)
+
+
+def units(x: Tensor) -> Tensor:
+    return x.mT
+
+
 CASES = {
+    "causal_queries": Case(causal(units, tokens), (), told="is a position in an order"),
+    "causal_keys": Case(causal(tokens, units), (), told="is a position in an order"),
     "numbers_without_dimensions": Case(
         lambda x: x * x.sum().flip(0).transpose(0, 0).cumsum(0).max(0)[0], (16,)
     ),
@@ -125,6 +146,50 @@ class Cells(nn.Module):
         hidden, _ = self.lstm(x[:, 0])
         hidden = self.gru(hidden, self.rnn(x)[0][:, -1])
         return self.last(self.plain(hidden))
+
+
+class UnitsInTime(nn.Module):
+    """Units are the steps of two recurrent layers, one of which takes the steps first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 16)
+        self.lstm, self.gru = nn.LSTM(5, 7, batch_first=True), nn.GRU(7, 8)
+        self.last = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, _ = self.lstm(torch.tanh(self.first(x)).mT)
+        return self.last(self.gru(steps.transpose(0, 1))[0][-1])
+
+
+class LearnedState(nn.Module):
+    """Two recurrent layers that begin with states of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 10, num_layers=2, batch_first=True)
+        self.state, self.last = nn.Parameter(torch.randn(2, 1, 10)), nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.state.expand(-1, x.shape[0], -1).contiguous()
+        return self.last(self.gru(x, state)[0])
+
+
+@pytest.mark.parametrize(
+    ("network", "groups", "told"),
+    [
+        (UnitsInTime, [7, 8], "is a step in time"),
+        (LearnedState, [10], "counts the layers of a recurrence"),
+    ],
+)
+def test_steps_and_layers_of_a_recurrence_stay(
+    network: type[nn.Module], groups: list[int], told: str
+) -> None:
+    graph = captured(randomised(network), (torch.randn(2, 5, 6),))
+    analysis = analyze(graph)
+    assert [group.units for group in analysis.groups] == groups
+    assert any(told in entry.reason for entry in analysis.frozen)
+    assert_cuts_are_proved(graph, analysis)
 
 
 @pytest.mark.parametrize(
