@@ -52,7 +52,6 @@ rule("aten._adaptive_avg_pool2d", "aten._upsample_bilinear2d_aa", "aten._upsampl
     _spatial(2)
 )
 rule("aten._adaptive_avg_pool3d")(_spatial(3))
-rule("aten.fractional_max_pool2d")(_spatial_with_positions(2))
 
 
 @rule("aten.max_unpool2d", "aten.max_unpool3d")

@@ -31,6 +31,12 @@ def sampled_by_constant(x: Tensor) -> Tensor:
     return F.grid_sample(x, grid.expand(x.shape[0], -1, -1, -1), align_corners=False)
 
 
+def pooled_by_samples(x: Tensor) -> Tensor:
+    """Where every channel is pooled is stored, channel by channel."""
+    places = torch.linspace(0, 1, 32).view(1, 16, 2).expand(x.shape[0], -1, -1)
+    return F.fractional_max_pool2d(x, 2, output_size=3, _random_samples=places)
+
+
 def pooled_and_back(x: Tensor) -> Tensor:
     y, places = F.max_pool2d(x, 2, return_indices=True)
     return F.max_unpool2d(y, places, 2)
@@ -62,6 +68,7 @@ CASES = {
         lambda x: F.max_pool3d(x.unflatten(2, (2, 3)), (1, 2, 2)).flatten(3), (16,)
     ),
     "power_pool": Case(lambda x: F.lp_pool2d(x, 2.0, 2), (16,)),
+    "fractional_pool": Case(pooled_by_samples, (), told="no rule is known"),
     "unpool": Case(pooled_and_back, (16,)),
     "reflected": Case(lambda x: F.pad(x, (1, 2, 1, 0), mode="reflect"), (16,)),
     "replicated": Case(lambda x: F.pad(x, (1, 2, 1, 0), mode="replicate"), (16,)),
