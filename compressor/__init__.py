@@ -35,6 +35,7 @@ Modules, in the order a network passes through them:
     carriers       operators that take a dimension along
     bundles        packed projections cut into their parts
     canonical      one way to write what can be written in several
+    chance         networks that draw random numbers refused
     graphs         a network becomes a Graph: capture
     folding        parameter-only work done once
     overlaps       stored tensors that share memory

@@ -20,6 +20,7 @@ from torch.export import Dim, ExportedProgram
 
 from compressor.annotation import Sizes, annotate, is_free, source_line
 from compressor.canonical import canonicalise
+from compressor.chance import require_no_chance
 from compressor.errors import CaptureError
 from compressor.flattening import attribute, flatten
 from compressor.tracing import Free, export_quietly, trace
@@ -240,7 +241,8 @@ def capture(
     dimensions of an input otherwise (``{"frames": (0, 1)}``).  Results in a class of their own
     become a dict or a tuple of tensors.  ``Graph.notes`` says what was fixed or left out.
 
-    Raises CaptureError where torch.export cannot follow the network, or fixes its batch size.
+    Raises CaptureError where torch.export cannot follow the network, or fixes its batch size, or
+    where evaluating it draws random numbers.
     """
     name = architecture or type(module).__name__
     program, notes = trace(module, args, kwargs or {}, name=name, free=free)
@@ -254,13 +256,15 @@ def graph_from_program(
 ) -> Graph:
     """The Graph of an exported program whose inputs have a free batch.
 
-    Raises CaptureError where the batch is fixed or the program holds blocks that are not calls.
+    Raises CaptureError where the batch is fixed, the program holds blocks that are not calls, or
+    it draws random numbers.
     """
     module = program.module(check_guards=False)
     graph = copy.deepcopy(module.graph)
     left_out = flatten(graph, module, architecture)
     examples = _examples(program)
     sizes, counted = annotate(graph, examples, program.range_constraints, architecture)
+    require_no_chance(graph, architecture)
     for node in graph.nodes:
         if node.target in TRAINING_ARGUMENT:
             position = TRAINING_ARGUMENT[node.target]

@@ -1,0 +1,52 @@
+"""Chance: networks that draw random numbers when they are evaluated are refused.
+
+Comes in: an annotated ``fx.Graph``.  Goes out: nothing, or a CaptureError that names the operator.
+A narrower student takes other numbers from the generator, so nothing could be proved of it.
+Dropout that is switched off draws none.  Knows nothing of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
+from compressor.errors import CaptureError
+
+SWITCHES = ("train", "training")
+PROBABILITIES = ("p", "dropout", "dropout_p")
+
+
+def require_no_chance(graph: fx.Graph, name: str) -> None:
+    """Raises CaptureError where an operator draws."""
+    for node in graph.nodes:
+        if draws(node):
+            source = node.meta.get("source", "")
+            raise CaptureError(
+                f"{name} draws random numbers when it is evaluated: {node.target}"
+                f"{f' (at {source})' if source else ''}; draw them in training only, or take them "
+                "as an input"
+            )
+
+
+def draws(node: fx.Node) -> bool:
+    """Whether running the node takes numbers from a generator."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload):
+        return False
+    if torch.Tag.nondeterministic_seeded not in target.tags:
+        return False
+    given = _arguments(node, target)
+    switched_off = any(given.get(switch) is False for switch in SWITCHES)
+    never = any(given.get(probability) == 0 for probability in PROBABILITIES)
+    return not (switched_off or never)
+
+
+def _arguments(node: fx.Node, target: torch._ops.OpOverload) -> Mapping[str, Any]:
+    """By their names in the schema, defaults filled in."""
+    formals = target._schema.arguments
+    defaults = {formal.name: formal.default_value for formal in formals}
+    positional = {formal.name: given for formal, given in zip(formals, node.args, strict=False)}
+    return defaults | positional | node.kwargs
