@@ -163,7 +163,8 @@ def _moved(original: list[Tensor], masked: list[Tensor]) -> float:
     moved = 0.0
     for a, b in zip(original, masked, strict=True):
         if a.is_floating_point() and a.numel():
-            moved = max(moved, float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)))
+            largest = a.abs().masked_fill(~a.isfinite(), 0.0).max().clamp_min(1e-30)
+            moved = max(moved, float(_largest_difference(a, b) / largest))
     return moved
 
 
@@ -252,9 +253,10 @@ class _Comparison:
         worst = scale = 0.0
         for part, twin in _pieces(value, other, kept):
             own = _picked(part, kept)
-            worst, scale = max(worst, _largest(own - twin)), max(scale, _largest(own))
-            if not math.isfinite(worst) or not math.isfinite(scale):
+            apart, size = _largest(own - twin), _largest(own)
+            if not math.isfinite(apart) or not math.isfinite(size):  # ``max`` would lose a NaN
                 return _error_beside_infinities(_picked(value, kept), other)
+            worst, scale = max(worst, apart), max(scale, size)
         return worst / max(1.0, scale)
 
     def _kept(self, value: Tensor, item: Value) -> dict[int, Tensor]:
@@ -360,8 +362,13 @@ def _largest(tensor: Tensor) -> float:
 
 def _error_beside_infinities(expected: Tensor, other: Tensor) -> float:
     """Masks hold infinities: what is equal on both sides counts as no difference."""
-    difference = (expected - other).abs()
-    same = (expected == other) | (expected.isnan() & other.isnan())
-    worst = difference.masked_fill(same, 0.0).max()
+    worst = _largest_difference(expected, other)
     scale = expected[expected.isfinite()].abs().max() if expected.isfinite().any() else worst
-    return float(worst / max(1.0, float(scale))) if not worst.isnan() else float("inf")
+    return float(worst / max(1.0, float(scale))) if worst.isfinite() else math.inf
+
+
+def _largest_difference(expected: Tensor, other: Tensor) -> Tensor:
+    """What is equal, or no number on both sides, differs by nothing; no number on one: infinity."""
+    same = (expected == other) | (expected.isnan() & other.isnan())
+    difference = (expected - other).abs().masked_fill(same, 0.0)
+    return difference.nan_to_num(nan=math.inf, posinf=math.inf).max()

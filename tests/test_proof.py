@@ -53,6 +53,37 @@ def test_two_swapped_rows_of_any_parameter_fail_and_are_named(name: str) -> None
         assert parameter in proof.first_wrong
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_student_that_gives_no_number_fails(wrong: float) -> None:
+    student = zoo.student("chain").copy()
+    with torch.no_grad():
+        student.get_parameter("head.bias")[0] = wrong
+    proof = proof_of("chain", student)
+    assert not proof.passed
+    assert proof.max_relative_error == float("inf")
+
+
+class Forbidden(nn.Module):
+    """One of the classes is never the answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 4)
+        self.register_buffer("hidden", torch.tensor([0.0, float("-inf"), 0.0, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).exp()) + self.hidden
+
+
+def test_what_is_infinite_in_both_networks_has_not_moved() -> None:
+    graph = zoo.captured(zoo.randomised(Forbidden), (torch.randn(2, 6),))
+    analysis = analyze(graph)
+    chosen = drawn(analysis)
+    proof = prove(graph, remove(graph, analysis, chosen), analysis, chosen)
+    assert proof.passed, proof.first_wrong
+    assert 0.0 < proof.moved < float("inf")
+
+
 def test_a_constant_that_was_not_rewritten_fails_and_is_named() -> None:
     student = zoo.student("heads_by_view").copy()
     node = next(n for n in student.program.graph.nodes if "view" in str(n.target))
