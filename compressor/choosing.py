@@ -74,7 +74,8 @@ def choose(
     inputs = torch.cat([given for given, _ in batches])
     most = min(max(FEWEST_INPUTS, int(MACS / max(1, analysis.model.macs))), MOST_INPUTS)
     held = max(1, min(most // 4, len(inputs) // 4))
-    used, held_out = inputs[:-held][:most], inputs[-held:].split(PIECE)
+    refitted = inputs[:-held] if len(inputs) > held else inputs  # one alone serves for both
+    used, held_out = refitted[:most], inputs[-held:].split(PIECE)
     apart = [_apart(graph, analysis, plan, used, held_out) for plan in plans]
     found = average(torch.tensor(apart), str(device_of(graph))).tolist()
     best = min(range(len(plans)), key=lambda place: found[place])

@@ -42,6 +42,12 @@ def test_the_better_way_is_taken_wherever_it_stands_and_both_are_told() -> None:
         assert "wrong" in found.note
 
 
+def test_one_image_is_refitted_from_and_compared_on() -> None:
+    only = [(ZOO["chain"].inputs(batch=1)[0], None)]
+    found = choose(zoo.graph("chain"), zoo.analysis("chain"), BUDGET, (WRONG, GOOD), only)
+    assert found.plan.criterion == "reconstruction"
+
+
 def test_one_way_needs_no_trial_and_no_data() -> None:
     way = Way(name="luck", criterion=random_order(0), allocation=plan_uniform)
     found = choose(zoo.graph("chain"), zoo.analysis("chain"), BUDGET, (way,), [])
