@@ -6,7 +6,7 @@ Both sides of the summed dimension hold the same units; the weight's other side 
 from __future__ import annotations
 
 from compressor.labels import Labels
-from compressor.rules.calls import Call, Dims, Value
+from compressor.rules.calls import Call, Dims, UnsupportedCallError, Value
 from compressor.rules.registry import rule
 
 
@@ -22,6 +22,8 @@ def contract(call: Call, a: tuple[str, Value, int], b: tuple[str, Value, int]) -
 @rule("aten.linear")
 def linear(call: Call) -> Dims:
     value, weight, bias = call.value("input"), call.value("weight"), call.optional("bias")
+    if len(weight.shape) < 2:
+        raise UnsupportedCallError("a layer whose weight is a vector")
     contract(call, ("input", value, len(value.shape) - 1), ("weight", weight, 1))
     call.role(weight, 0, "writes")
     if bias is not None:

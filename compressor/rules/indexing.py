@@ -120,21 +120,33 @@ def gather(call: Call) -> Dims:
     value, table = call.value("self"), call.value("index")
     dim = call.dim("dim", value)
     call.freeze(value.dims[dim], _INDEXED)
-    return _place_by_place(call, value, table, dim)
+    picked = _place_by_place(call, value, table, dim)
+    for axis, labels in enumerate(picked):
+        if labels is not None and len(labels) < value.shape[axis]:
+            call.cut_out(labels)
+    return picked
 
 
 def _place_by_place(call: Call, value: Value, table: Value, dim: int) -> Dims:
     """A table of the value's rank: its rows are the value's first ones, but along ``dim``."""
     result: list[Labels] = []
-    for axis, (own, its) in enumerate(zip(value.dims, table.dims, strict=True)):
+    for axis, its in enumerate(table.dims):
         if axis == dim:
             call.freeze(its, "holds positions of an index")
             result.append(None)
             continue
-        first = None if own is None else own[: table.shape[axis]]
+        first = _first_rows(call, value, axis, table.shape[axis])
         call.unify(first, its)
         result.append(first if first is not None else its)
     return tuple(result)
+
+
+def _first_rows(call: Call, value: Value, dim: int, count: int) -> Labels:
+    """Labels of the first rows of a dimension, or of all."""
+    if count == value.shape[dim]:
+        return value.dims[dim]
+    labels = call.placed(value, dim)
+    return None if labels is None else labels[:count]
 
 
 @rule("aten.take_along_dim")

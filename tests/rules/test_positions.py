@@ -56,6 +56,12 @@ def chosen_by(x: Tensor) -> Tensor:
     return x.gather(1, x.argsort(1)[:, :3])
 
 
+def first_of_few(x: Tensor) -> Tensor:
+    """Of each token picked, the first units alone: were these to go, there would be no mean."""
+    places = torch.tensor([0, 2]).view(1, 2, 1).expand(x.shape[0], 2, 4)
+    return x - x.gather(1, places).mean(-1, keepdim=True).mean(1, keepdim=True)
+
+
 def added_at(x: Tensor) -> Tensor:
     return x.scatter_add(1, x.argsort(1)[:, :4], x[:, :4].exp())
 
@@ -92,6 +98,7 @@ CASES = {
     "put_units": Case(put_units, (), told="positions"),
     "gather_tokens": Case(chosen_by, (16,)),
     "gather_by_others": Case(lambda x: x.gather(1, x.flip(-1).argsort(1)), (8,)),
+    "gather_of_the_first": Case(first_of_few, (4, 12), exact=False),
     "scatter_of_others": Case(
         lambda x: x.scatter_add(1, x.argsort(1)[:, :4], x.flip(-1).exp()), (8,)
     ),

@@ -80,6 +80,11 @@ CASES = {
     "addmv": Case(
         lambda x: x * torch.addmv(torch.ones(5), lifted(x[0]), lifted(x[0, 1])).sum(), (16,)
     ),
+    "linear_without_rows": Case(
+        lambda x: x * F.linear(x, torch.linspace(1, 2, 16))[..., None],
+        (),
+        told="a layer whose weight is a vector",
+    ),
     "outer": Case(lambda x: x @ torch.outer(lifted(x[0, 0]), lifted(x[0, 1])), (16,)),
     "baddbmm": Case(lambda x: torch.baddbmm(torch.ones(5), lifted(x), lifted(x).mT), (16,)),
     "addbmm": Case(batches_summed, (4, 4)),
