@@ -8,12 +8,15 @@ Knows nothing of labels or of the tensors' values.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import Any
 
 import torch
 from torch import fx
 
 from compressor.bundles import take_bundles_apart
+from compressor.carriers import bound
+from compressor.results import write_first_results_alone
 
 aten = torch.ops.aten
 
@@ -30,13 +33,63 @@ _SPLITS = (
     aten.unsafe_split.Tensor,
 )
 
+# By the dimensions of space, from one on.
+_CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
+_TRANSPOSED = (
+    aten.conv_transpose1d.default,
+    aten.conv_transpose2d.input,
+    aten.conv_transpose3d.input,
+)
+_PADDED_BY_WORD = (aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding)
+
 
 def canonicalise(graph: fx.Graph, free: Container[int]) -> None:
     """Apply every rewriting, in order; a second call changes nothing."""
+    write_first_results_alone(graph)
+    write_convolutions_by_rank(graph)
+    write_paddings_as_numbers(graph)
     write_splits_alike(graph, free)
     write_squeezes_alike(graph)
     write_views_of_turned_values_as_reshapes(graph)
     take_bundles_apart(graph, free)
+
+
+def write_convolutions_by_rank(graph: fx.Graph) -> None:
+    """The one convolution of a decomposed program becomes that of its dimensions of space."""
+    for node in graph.find_nodes(op="call_function", target=aten.convolution.default):
+        given = bound(node)
+        place = len(given["weight"].meta["shape"]) - 3
+        names = ["input", "weight", "bias", "stride", "padding"]
+        if given["transposed"]:
+            node.target = _TRANSPOSED[place]
+            names += ["output_padding", "groups", "dilation"]
+        else:
+            node.target = _CONVOLUTIONS[place]
+            names += ["dilation", "groups"]
+        node.args, node.kwargs = tuple(given[name] for name in names), {}
+
+
+def write_paddings_as_numbers(graph: fx.Graph) -> None:
+    """``same`` and ``valid`` become numbers, wherever as much is added on both sides."""
+    for node in graph.nodes:
+        if node.target not in _PADDED_BY_WORD:
+            continue
+        given = bound(node)
+        added = _added_by_word(given)
+        if all(size % 2 == 0 for size in added):
+            given["padding"] = [size // 2 for size in added]
+            node.target = _CONVOLUTIONS[len(added) - 1]
+            node.args, node.kwargs = tuple(given.values()), {}
+
+
+def _added_by_word(given: Mapping[str, Any]) -> list[int]:
+    """What a convolution's padding adds on both sides together."""
+    kernel = given["weight"].meta["shape"][2:]
+    steps = list(given["dilation"])
+    if len(steps) == 1:
+        steps *= len(kernel)
+    same = given["padding"] == "same"
+    return [step * (size - 1) * same for step, size in zip(steps, kernel, strict=True)]
 
 
 def write_splits_alike(graph: fx.Graph, free: Container[int]) -> None:

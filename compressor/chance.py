@@ -7,12 +7,10 @@ Dropout that is switched off draws none.  Knows nothing of labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import fx
 
+from compressor.carriers import bound
 from compressor.errors import CaptureError
 
 SWITCHES = ("train", "training")
@@ -38,15 +36,7 @@ def draws(node: fx.Node) -> bool:
         return False
     if torch.Tag.nondeterministic_seeded not in target.tags:
         return False
-    given = _arguments(node, target)
+    given = bound(node)
     switched_off = any(given.get(switch) is False for switch in SWITCHES)
     never = any(given.get(probability) == 0 for probability in PROBABILITIES)
     return not (switched_off or never)
-
-
-def _arguments(node: fx.Node, target: torch._ops.OpOverload) -> Mapping[str, Any]:
-    """By their names in the schema, defaults filled in."""
-    formals = target._schema.arguments
-    defaults = {formal.name: formal.default_value for formal in formals}
-    positional = {formal.name: given for formal, given in zip(formals, node.args, strict=False)}
-    return defaults | positional | node.kwargs

@@ -265,12 +265,12 @@ def graph_from_program(
     examples = _examples(program)
     sizes, counted = annotate(graph, examples, program.range_constraints, architecture)
     require_no_chance(graph, architecture)
+    canonicalise(graph, sizes.symbolic)
     for node in graph.nodes:
         if node.target in TRAINING_ARGUMENT:
             position = TRAINING_ARGUMENT[node.target]
             given = node.args[position : position + 1]
             node.meta["follows_mode"] = len(given) == 1 and given[0] is False
-    canonicalise(graph, sizes.symbolic)
     unread = _drop_unread(graph, module)
     memo: dict[int, Tensor] = {}
     tensors = {

@@ -52,8 +52,7 @@ def convolution(call: Call) -> Dims:
 def _places(call: Call, value: Value, weight: Value) -> Iterator[Labels]:
     """What the kernel slides over stays; a kernel of one that takes every place leaves it alone."""
     rank = len(weight.shape) - 2
-    padding = call.arguments["padding"]
-    added = (0,) * rank if padding == "valid" else _each(padding, rank)
+    added = _each(call.arguments["padding"], rank)
     strides = _each(call.arguments["stride"], rank)
     for place in range(rank):
         if (weight.shape[2 + place], strides[place], added[place]) == (1, 1, 0):
