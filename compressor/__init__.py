@@ -34,6 +34,7 @@ Modules, in the order a network passes through them:
     tracing        torch.export called, sizes left free
     carriers       operators that take a dimension along
     bundles        packed projections cut into their parts
+    spellings      operators by the first of their two names
     results        operators of several results, of which one is read
     canonical      one way to write what can be written in several
     chance         networks that draw random numbers refused

@@ -17,6 +17,7 @@ from torch import fx
 from compressor.bundles import take_bundles_apart
 from compressor.carriers import bound
 from compressor.results import write_first_results_alone
+from compressor.spellings import write_first_names
 
 aten = torch.ops.aten
 
@@ -45,6 +46,7 @@ _PADDED_BY_WORD = (aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding
 
 def canonicalise(graph: fx.Graph, free: Container[int]) -> None:
     """Apply every rewriting, in order; a second call changes nothing."""
+    write_first_names(graph)
     write_first_results_alone(graph)
     write_convolutions_by_rank(graph)
     write_paddings_as_numbers(graph)

@@ -57,6 +57,7 @@ def elementwise(call: Call) -> Dims:
     "aten.detach",
     "aten.detach_",
     "aten.alias",
+    "aten.real",
     "aten.to",
     "aten._to_copy",
     "aten.type_as",

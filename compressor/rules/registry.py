@@ -45,8 +45,17 @@ def find_rule(node: fx.Node) -> Rule | None:
     for candidate in (name, name.removesuffix("_")):
         if candidate in _RULES:
             return _RULES[candidate]
-    tags = getattr(node.target, "tags", ())
-    return _RULES["pointwise"] if torch.Tag.pointwise in tags else None
+    return _RULES["pointwise"] if _is_pointwise(node.target) else None
+
+
+def _is_pointwise(target: Any) -> bool:
+    """By torch's tag, which some forms in place lack and their twins have."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return False
+    name = target.overloadpacket.__name__.removesuffix("_")
+    packet = getattr(getattr(torch.ops, target.namespace), name, None)
+    twin = getattr(packet, target._overloadname, target)
+    return any(torch.Tag.pointwise in form.tags for form in (target, twin))
 
 
 def known_operators() -> tuple[str, ...]:

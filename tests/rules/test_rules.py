@@ -46,11 +46,21 @@ def channel_softmax_attention(x: Tensor) -> Tensor:
     return x @ weights
 
 
+def by_second_names(x: Tensor) -> Tensor:
+    y = torch.multiply(torch.subtract(x, 0.5), torch.special.expit(x))
+    y = torch.divide(torch.absolute(y), torch.negative(x) - 2, rounding_mode="floor")
+    y = torch.subtract(y, torch.arctan(x), alpha=2).arcsinh_()
+    y = torch.rsub(y, torch.fix(3 * x), alpha=0.5).true_divide(3)
+    return torch.where(torch.greater(x, 0.1), torch.real(y), y.exp()).multiply_(x.less_equal(x))
+
+
 CASES = {
+    "second_names": Case(by_second_names, (16,)),
     "activation": Case(F.gelu, (16,)),
     "scalars": Case(lambda x: 2 * x.clamp(-1, 1) - 0.5, (16,)),
     "dropout": Case(lambda x: F.dropout(x, 0.5, training=False), (16,)),
     "in_place": Case(lambda x: x.relu_().add_(0.25), (16,)),
+    "in_place_without_a_tag": Case(lambda x: F.mish(x.abs_(), inplace=True), (16,)),
     "masked": Case(lambda x: x.masked_fill(x > 0.5, 3.0), (16,)),
     "where": Case(lambda x: torch.where(x > 0, x, x.exp()), (16,)),
     "constant_vector": Case(lambda x: x * torch.arange(16.0), (), told="meets a dimension"),
@@ -84,6 +94,14 @@ CASES = {
     "vector_norm": Case(lambda x: F.normalize(x.exp(), dim=-1), (16,)),
     "mean": Case(lambda x: x - x.mean(-1, keepdim=True), (16,), exact=False),
     "deviation": Case(lambda x: x / x.std(-1, keepdim=True), (14,), exact=False),
+    "largest_without_its_place": Case(
+        lambda x: x - x.max(-1, keepdim=True)[0] * x.min(2)[0][..., None], (16,), exact=False
+    ),
+    "places_of_the_largest": Case(
+        lambda x: x * x.max(-1, keepdim=True)[1] * x.min(-1)[1][..., None],
+        (),
+        told="positions along this dimension are given out",
+    ),
     "largest_unit": Case(lambda x: x - x.amax(-1, keepdim=True), (16,), exact=False),
     "softmax": Case(lambda x: x.softmax(-1), (16,), exact=False),
     "softmax_tokens": Case(lambda x: x.softmax(1), (16,)),
@@ -157,6 +175,8 @@ def test_in_place_and_tagged_operators_find_their_rules() -> None:
         graph.call_function(op, (x,)) for op in (aten.relu.default, aten.relu_.default)
     )
     tagged = graph.call_function(aten.erf.default, (x,))
+    untagged = graph.call_function(aten.abs_.default, (x,))  # where the other form has a tag
     unknown = graph.call_function(aten.cumprod.default, (x, 0))
     assert find_rule(plain) is find_rule(changed) is find_rule(tagged) is not None
+    assert find_rule(untagged) is find_rule(tagged)
     assert find_rule(unknown) is None
