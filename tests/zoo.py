@@ -96,6 +96,7 @@ ZOO = {
     "one_gate": Specimen(zoo_operators.OneGate, PICTURE),
     "windows": Specimen(zoo_operators.Windows, PICTURE),
     "summed_scores": Specimen(zoo_operators.SummedScores, (5, 6)),
+    "summed_thrice": Specimen(zoo_operators.SummedThrice, (5, 6)),
     "plain_recurrence": Specimen(zoo_operators.PlainRecurrence, (5, 6)),
     "repeated": Specimen(zoo_operators.Repeated, PICTURE),
     "token_mixing": Specimen(zoo_operators.TokenMixing, (5, 6), exact=False),

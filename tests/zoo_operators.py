@@ -145,6 +145,18 @@ class SummedScores(nn.Module):
         return self.out(torch.einsum("bhij,bhjd->bihd", weights, v).flatten(2)).mean(1)
 
 
+class SummedThrice(nn.Module):
+    """One sum over three dimensions that can all be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(6, 512), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        cubes = torch.sigmoid(self.stem(x)).unflatten(-1, (8, 8, 8))
+        return self.head(cubes.sum((-3, -2, -1)))
+
+
 class PlainRecurrence(nn.Module):
     """Two layers, both directions, no gates."""
 
