@@ -26,6 +26,7 @@ _CONVOLUTIONS: Mapping[object, int] = {
     aten.conv2d.default: 2,
     aten.conv3d.default: 3,
 }
+_PRODUCTS: Mapping[object, str] = {aten.matmul.default: "other", aten.mm.default: "mat2"}
 _TRANSPOSED: Mapping[object, int] = {
     aten.conv_transpose1d.default: 1,
     aten.conv_transpose2d.input: 2,
@@ -82,7 +83,7 @@ class LinearLayer:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """``linear``; with ``turned`` the weight is (inputs, outputs), as in ``addmm``."""
+    """``linear``; with ``turned`` the weight is (inputs, outputs), as in ``x @ weight``."""
 
     turned: bool = False
     groups: int = 1
@@ -225,6 +226,8 @@ def find_layer(node: fx.Node) -> LinearLayer | None:
         plain = arguments["beta"] == 1 and arguments["alpha"] == 1
         renamed = arguments | {"bias": arguments["self"]}
         return _layer(node, renamed, "mat1", "mat2", 0, Product(turned=True)) if plain else None
+    if node.target in _PRODUCTS and _rank(arguments[_PRODUCTS[node.target]]) == 2:
+        return _layer(node, arguments, "self", _PRODUCTS[node.target], 0, Product(turned=True))
     if node.target in _CONVOLUTIONS:
         count = _CONVOLUTIONS[node.target]
         form = Convolution(groups=arguments["groups"], **_sliding(arguments, count))
@@ -254,6 +257,10 @@ def _layer(
         summed=summed,
         form=form,
     )
+
+
+def _rank(node: fx.Node) -> int:
+    return len(node.meta["shape"])
 
 
 def _own(node: Any) -> bool:

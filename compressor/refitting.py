@@ -87,6 +87,7 @@ def _record_each_batch(graph: Graph) -> dict[str, Tensor]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repaired:
     """``tried``: each way with its held-out error, as a share of the teacher's own variance.
+    ``kept_as_they_were``: layers that reconstruction could not improve on.
 
     ``fitting`` of the ``given`` inputs fitted into the memory that reconstruction may take.
     """
@@ -94,6 +95,7 @@ class Repaired:
     graph: Graph
     chosen: str
     tried: tuple[tuple[str, float], ...]
+    kept_as_they_were: tuple[str, ...]
     fitting: int
     given: int
 
@@ -102,6 +104,10 @@ class Repaired:
         """For the report."""
         errors = ", ".join(f"{name} {error:.3g}" for name, error in self.tried)
         told = f"repair by {self.chosen}; distance to the teacher on inputs held out: {errors}"
+        if self.chosen == "reconstruction" and self.kept_as_they_were:
+            first, *others = self.kept_as_they_were
+            more = f" and {len(others)} more layers" if others else ""
+            told += f"; no better weights were found for {first}{more}"
         if self.fitting < self.given:
             told += f"; reconstruction saw {self.fitting} of {self.given} inputs, for memory"
         return told
@@ -128,7 +134,7 @@ def choose_repair(
     used, held_out = inputs[:-held], inputs[-held:].split(BATCH)
     fitting = inputs_within(MEMORY, student, teacher, used)
     refitted, count = fitted(
-        lambda size: reconstruct(student, teacher, fitting[:size], progress=progress).graph,
+        lambda size: reconstruct(student, teacher, fitting[:size], progress=progress),
         len(fitting),
         "repair",
         smallest=2,
@@ -137,7 +143,7 @@ def choose_repair(
     ways = {
         "nothing": student,
         "batch-norm statistics": reestimate_batch_norm(student, even),
-        "reconstruction": refitted,
+        "reconstruction": refitted.graph,
     }
     tried = tuple((name, distance(graph, teacher, held_out)) for name, graph in ways.items())
     chosen = min(tried, key=lambda entry: entry[1] if math.isfinite(entry[1]) else math.inf)[0]
@@ -145,6 +151,7 @@ def choose_repair(
         graph=ways[chosen],
         chosen=chosen,
         tried=tried,
+        kept_as_they_were=refitted.kept_as_they_were,
         fitting=count,
         given=len(used),
     )

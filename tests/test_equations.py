@@ -20,10 +20,21 @@ class Addmm(nn.Module):
         return torch.addmm(self.bias, x, self.weight)
 
 
+class Multiplied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight
+
+
 LAYERS = {
     "linear": (lambda: nn.Linear(6, 5), (6,)),
     "linear_of_sequences": (lambda: nn.Linear(6, 5), (7, 6)),
     "addmm": (Addmm, (6,)),
+    "matmul": (Multiplied, (6,)),
+    "matmul_of_sequences": (Multiplied, (7, 6)),
     "conv": (lambda: nn.Conv2d(6, 8, 3, stride=2, padding=1), (6, 9, 7)),
     "conv_dilated": (lambda: nn.Conv2d(6, 8, (3, 2), dilation=(2, 1), bias=False), (6, 9, 7)),
     "conv_grouped": (lambda: nn.Conv2d(6, 8, 3, groups=2), (6, 9, 7)),
