@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compressor.errors import DataError, DefectError
+from compressor.errors import DataError, DefectError, InputError
 from compressor.evaluation import device_of, distance
 from compressor.graphs import Graph
 from compressor.memory import fitted
@@ -122,8 +122,14 @@ def choose_repair(
     """Try the ways there are, and take the one nearest to the teacher on inputs held out.
 
     An eighth of the inputs is held out.  Where reconstruction runs out of memory it sees half of
-    them, which the note says.  Raises DataError where there are fewer than ``FEWEST``.
+    them, which the note says.  Raises DataError where there are fewer than ``FEWEST``, InputError for
+    a network of several inputs.
     """
+    if len(teacher.example_inputs) != 1:
+        raise InputError(
+            f"{teacher.architecture} takes {len(teacher.example_inputs)} inputs; repair refits "
+            "networks of one"
+        )
     inputs = torch.cat(tuple(batches) or (torch.zeros(0),))
     if len(inputs) < FEWEST:
         raise DataError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor import refitting
-from compressor.errors import DataError, SurroundingsError
+from compressor.errors import DataError, InputError, SurroundingsError
 from compressor.graphs import Graph, capture
 from compressor.refitting import choose_repair, reestimate_batch_norm, repair
 from tests import zoo
@@ -180,3 +180,9 @@ def test_no_batch_is_left_with_one_image(count: int) -> None:
     found = choose_repair(graph, graph, [given])
     assert dict(found.tried)["batch-norm statistics"] > 0
     assert found.given == count - max(2, count // 8)
+
+
+def test_networks_of_several_inputs_are_refused_in_words() -> None:
+    graph = zoo.graph("masked_encoder")
+    with pytest.raises(InputError, match="takes 2 inputs; repair refits networks of one"):
+        repair(graph, graph, [])
