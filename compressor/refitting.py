@@ -122,8 +122,8 @@ def choose_repair(
     """Try the ways there are, and take the one nearest to the teacher on inputs held out.
 
     An eighth of the inputs is held out.  Where reconstruction runs out of memory it sees half of
-    them, which the note says.  Raises DataError where there are fewer than ``FEWEST``, InputError for
-    a network of several inputs.
+    them, which the note says.  Raises DataError where there are fewer than ``FEWEST``, InputError
+    for a network of several inputs.
     """
     if len(teacher.example_inputs) != 1:
         raise InputError(
