@@ -19,7 +19,7 @@ from export.deployables import Deployable, Drop, Metrics, TensorLoss
 from export.divergence import worst_tensors
 from export.lowering import HALVES, rounded
 from export.precisions import FP32, network_of
-from export.prediction import Array, accuracy, choose, predict_batches
+from export.prediction import Array, accuracy, choose, predict
 
 HALF_NAMES = frozenset(one.name for one in HALVES)
 
@@ -41,7 +41,7 @@ def advise(
     """
 
     def logits_of(path: Path) -> Array:
-        return predict_batches(path, batches(), threads=threads)
+        return predict(path, batches(), threads=threads)
 
     found: list[Deployable] = []
     whole: dict[str, tuple[Path, Array]] = {}

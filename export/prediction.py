@@ -86,15 +86,10 @@ def open_run(path: Path, *, threads: int = 0) -> Run:
     return partial(run_session, open_session(path, threads=threads))
 
 
-def predict_batches(path: Path, batches: Iterable[Array], *, threads: int = 0) -> Array:
+def predict(path: Path, batches: Iterable[Array], *, threads: int = 0) -> Array:
     """First output for every sample of ``batches``, concatenated: shape (samples, ...)."""
     session = open_session(path, threads=threads)
     return np.concatenate([run_session(session, (batch,))[0] for batch in batches])
-
-
-def predict(path: Path, inputs: Array, batch: int = 32, *, threads: int = 0) -> Array:
-    """First output for ``inputs`` (samples, ...), run ``batch`` samples at a time."""
-    return predict_batches(path, _chunks(inputs, batch), threads=threads)
 
 
 def choose(logits: Array) -> Array:
@@ -122,8 +117,3 @@ def relative_error(wanted: Array, got: Array, scale: float) -> tuple[float, floa
     difference = np.abs(wanted.astype(np.float64) - got.astype(np.float64))
     error = float(difference.max(initial=0.0))
     return error, error / max(SMALLEST_SCALE, scale)
-
-
-def _chunks(inputs: Array, batch: int) -> Iterator[Array]:
-    for start in range(0, len(inputs), batch):
-        yield inputs[start : start + batch]

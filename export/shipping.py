@@ -28,7 +28,7 @@ from export.lowering import Examples, lower
 from export.onnx_files import write_onnx
 from export.parity import check_parity
 from export.precisions import FP32, Precision
-from export.prediction import Array, predict
+from export.prediction import Array, open_run
 from export.programs import write_program
 from export.twins import write_twin
 
@@ -133,9 +133,9 @@ def ship_onnx(
 
 def answers(
     folder: Path, files: Sequence[Deployable], inputs: Array, threads: int = 0
-) -> dict[str, Array]:
-    """What each file answers to golden ``inputs`` (samples, ...)."""
-    return {one.file: predict(folder / one.file, inputs, threads=threads) for one in files}
+) -> dict[str, list[Array]]:
+    """Every output of each file for golden ``inputs`` (samples, ...)."""
+    return {one.file: open_run(folder / one.file, threads=threads)((inputs,)) for one in files}
 
 
 def measure(

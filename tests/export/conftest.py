@@ -214,7 +214,7 @@ def product(pooled: OnnxFile, images: Tensor, tmp_path: Path) -> Path:
     student.parent.mkdir(parents=True)
     shutil.copyfile(pooled.path, student)
     inputs = images[:4].numpy()
-    write_golden(folder, inputs, {"onnx/student.onnx": predict(student, inputs)})
+    write_golden(folder, inputs, {"onnx/student.onnx": [predict(student, [inputs])]})
     pictures = Preprocessing(crop=(16, 16), mean=(0.5,) * 3, std=(0.2,) * 3, resize=18)
     write_preprocessing(folder, pictures, ("ant", "and/or", "bee", "`x` | <b>"))
     return folder

@@ -176,8 +176,38 @@ def test_a_program_alone_is_exported_and_answers_as_it_does_in_torch(
     program = torch.export.load(tmp_path / "out" / "student.pt2").module()
     with torch.no_grad():
         wanted = program(torch.from_numpy(golden.inputs)).numpy()
-    assert np.allclose(wanted, golden.outputs["onnx/student.onnx"], atol=1e-5)
-    assert np.allclose(wanted, predict(run / "onnx/student.onnx", golden.inputs), atol=1e-5)
+    assert np.allclose(wanted, golden.outputs["onnx/student.onnx"][0], atol=1e-5)
+    assert np.allclose(wanted, predict(run / "onnx/student.onnx", [golden.inputs]), atol=1e-5)
+
+
+class TwoOutputs(nn.Module):
+    """Boxes are far larger than scores: each output has its own scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores, self.boxes = nn.Conv2d(3, 6, 3, 2), nn.Conv2d(3, 4, 3, 2)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"scores": self.scores(x).sigmoid(), "boxes": 100 * self.boxes(x)}
+
+
+def test_every_output_of_a_network_is_kept_and_verified(tmp_path: Path) -> None:
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(
+        TwoOutputs().eval(), (torch.ones(2, 3, 16, 16),), dynamic_shapes=({0: batch},)
+    )
+    torch.export.save(program, tmp_path / "two.pt2")
+    out = tmp_path / "out"
+    export_network(load(tmp_path / "two.pt2"), out, packaging=ALL, threads=1)
+    golden = read_golden(out)
+    assert golden.outputs.keys() == MODELS
+    for scores, boxes in golden.outputs.values():
+        assert (scores.shape, boxes.shape) == ((4, 6, 7, 7), (4, 4, 7, 7))
+    assert verify(out).passed
+    wrong = {file: (scores * 1.01, boxes) for file, (scores, boxes) in golden.outputs.items()}
+    write_golden(out, golden.inputs, wrong)
+    write_manifest(out, (), 0, {})
+    assert not verify(out).passed
 
 
 def test_a_network_that_takes_no_pictures_is_refused(work: Path, tmp_path: Path) -> None:

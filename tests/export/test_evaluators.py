@@ -26,7 +26,7 @@ def test_either_answers_as_onnx_runtime_does(
     run, said = open_evaluator(pooled.path)
     assert said == name
     (got,) = run((images.numpy(),))
-    assert np.allclose(got, predict(pooled.path, images.numpy()), atol=1e-5)
+    assert np.allclose(got, predict(pooled.path, [images.numpy()]), atol=1e-5)
 
 
 def test_a_fixed_batch_is_fed_piece_by_piece(
@@ -36,7 +36,7 @@ def test_a_fixed_batch_is_fed_piece_by_piece(
     copy = tmp_path / "net.onnx"
     copy.write_bytes(pooled.path.read_bytes())
     (got,) = open_openvino(write_twin(copy).path)((images.numpy(),))
-    assert np.allclose(got, predict(pooled.path, images.numpy()), atol=1e-5)
+    assert np.allclose(got, predict(pooled.path, [images.numpy()]), atol=1e-5)
 
 
 def test_what_openvino_cannot_run_is_named(tmp_path: Path) -> None:

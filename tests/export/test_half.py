@@ -71,7 +71,7 @@ def test_a_network_in_halves_is_near_and_takes_and_gives_float32(
     round_results(halved.model)
     twin = tmp_path / "twin.onnx"
     ir.save(halved.model, twin)
-    wanted, got = predict(whole.path, images.numpy()), predict(twin, images.numpy())
+    wanted, got = predict(whole.path, [images.numpy()]), predict(twin, [images.numpy()])
     error = np.abs(wanted - got).max() / np.abs(wanted).max()
     assert 0 < error < 16 * (2**-11 if half is FLOAT16 else 2**-8)
 
@@ -81,7 +81,7 @@ def test_token_numbers_stay_whole_numbers(make_net: MakeNet, tmp_path: Path) -> 
     graph = capture(make_net("tied"), (tokens[:2],))
     whole = write_onnx(export_program(graph), tmp_path / "whole.onnx", PLAIN)
     written = save_onnx(to_half(ir.load(whole.path), FLOAT16, {}).model, tmp_path / "h.onnx", PLAIN)
-    wanted, got = (predict(one.path, tokens.numpy()) for one in (whole, written))
+    wanted, got = (predict(one.path, [tokens.numpy()]) for one in (whole, written))
     assert ir.load(written.path).graph.inputs[0].dtype == ir.DataType.INT64
     assert np.abs(wanted - got).max() < 4e-3 * np.abs(wanted).max()
 

@@ -15,7 +15,7 @@ from compressor.errors import DefectError, InputError, ParityError
 from export.descriptions import Description
 from export.onnx_files import OnnxFile, write_onnx
 from export.parity import check_parity
-from export.prediction import accuracy, agreement, choose, predict, predict_batches
+from export.prediction import accuracy, agreement, choose, predict
 
 MakeNet = Callable[[str], nn.Module]
 ExportNet = Callable[[nn.Module, Tensor], ExportedProgram]
@@ -104,19 +104,19 @@ def test_prediction_does_not_depend_on_the_batch(
     pooled: OnnxFile, make_net: MakeNet, images: Tensor
 ) -> None:
     inputs = images.numpy()
-    logits = predict(pooled.path, inputs, 4)
+    logits = predict(pooled.path, [inputs])
     with torch.no_grad():
         wanted = make_net("module")(images).numpy()
     assert logits.shape == (11, 4)
     assert np.allclose(logits, wanted, atol=1e-5)
-    assert np.allclose(predict_batches(pooled.path, [inputs[:1], inputs[1:]]), wanted, atol=1e-5)
+    assert np.allclose(predict(pooled.path, [inputs[:1], inputs[1:]]), wanted, atol=1e-5)
 
 
 def test_file_that_is_no_onnx_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "torn.onnx"
     path.write_bytes(b"not a model")
     with pytest.raises(InputError, match=r"torn\.onnx: ONNX Runtime refuses the file"):
-        predict(path, np.zeros((1, 3), np.float32))
+        predict(path, [np.zeros((1, 3), np.float32)])
 
 
 def test_accuracy_and_agreement_are_shares() -> None:

@@ -50,7 +50,7 @@ def test_an_int8_file_is_near_in_standard_operators(
     assert {node.domain for node in proto.graph.node} == {""}
     assert [(one.domain, one.version) for one in proto.opset_import] == [("", whole.opset)]
     assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in proto.graph.node}
-    wanted, got = (predict(one.path, images.numpy()) for one in (whole, written))
+    wanted, got = (predict(one.path, [images.numpy()]) for one in (whole, written))
     assert 0 < np.abs(wanted - got).max() < 0.1 * np.abs(wanted).max()
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
-from torch import Tensor
+from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from compressor.errors import InputError
-from export.onnx_files import OnnxFile
-from export.prediction import open_session, predict, run_session
+from export.descriptions import Description
+from export.onnx_files import OnnxFile, write_onnx
+from export.prediction import open_run, open_session, predict, run_session
 from export.replays import Runtime, find_runtimes, replay
 from export.twins import write_twin
 
@@ -22,12 +25,35 @@ def test_a_runtime_answers_alike_in_batches_and_one_by_one(
     runtime: Runtime, product: Path, pooled: OnnxFile, images: Tensor
 ) -> None:
     inputs = images.numpy()
-    expected = predict(pooled.path, inputs)
+    expected = predict(pooled.path, [inputs])
     for path in (pooled.path, write_twin(product / "onnx" / "student.onnx").path):
-        found = replay(path, "net.onnx", inputs, expected, 1e-4, runtime)
+        found = replay(path, "net.onnx", inputs, [expected], 1e-4, runtime)
         assert (found.passed, found.samples, found.runtime) == (True, 11, runtime.name)
-        other = replay(path, "net.onnx", inputs, expected * 1.01, 1e-4, runtime)
+        other = replay(path, "net.onnx", inputs, [expected * 1.01], 1e-4, runtime)
         assert not other.passed
+
+
+@pytest.mark.parametrize("runtime", find_runtimes()[0], ids=lambda one: one.name)
+def test_every_output_is_compared(
+    runtime: Runtime,
+    make_net: Callable[[str], nn.Module],
+    export_net: Callable[[nn.Module, Tensor], ExportedProgram],
+    images: Tensor,
+    tmp_path: Path,
+) -> None:
+    program = export_net(make_net("two outputs"), images[:2])
+    description = Description(architecture="tests:net", tool_version="0.1")
+    path = write_onnx(program, tmp_path / "net.onnx", description).path
+    inputs = images.numpy()
+    expected = open_run(path)((inputs,))
+    assert [one.shape for one in expected] == [(11, 4), (11, 8)]
+    assert replay(path, "net.onnx", inputs, expected, 1e-4, runtime).passed
+    for place in (0, 1):
+        other = [*expected]
+        other[place] = other[place] * 1.01
+        assert not replay(path, "net.onnx", inputs, other, 1e-4, runtime).passed
+    with pytest.raises(InputError, match="2 outputs, golden ones are given for 1"):
+        replay(path, "net.onnx", inputs, expected[:1], 1e-4, runtime)
 
 
 @pytest.mark.parametrize("runtime", find_runtimes()[0], ids=lambda one: one.name)

@@ -39,8 +39,8 @@ def test_a_twin_is_static_throughout_and_answers_as_the_dynamic_file(
     assert "Shape" not in {node.op_type for node in model.graph.node}
     session = onnxruntime.InferenceSession(str(twin.path))
     assert session.get_inputs()[0].shape == [1, 3, 16, 16]
-    wanted = predict(path, images.numpy())
-    assert np.allclose(predict(twin.path, images.numpy()), wanted, rtol=0, atol=1e-5)
+    wanted = predict(path, [images.numpy()])
+    assert np.allclose(predict(twin.path, [images.numpy()]), wanted, rtol=0, atol=1e-5)
 
 
 def test_a_twin_says_of_itself_what_the_dynamic_file_says(pooled: OnnxFile, product: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_twin_of_large_weights_has_weights_of_its_own_beside_it(product: Path)
     write_twin(path, external_above=100)
     names = {one.name for one in path.parent.iterdir()}
     assert names == {"student.onnx", "student-batch1.onnx", "student-batch1.onnx.data"}
-    assert predict(twin_of(path), np.zeros((3, 3, 16, 16), np.float32)).shape == (3, 4)
+    assert predict(twin_of(path), [np.zeros((3, 3, 16, 16), np.float32)]).shape == (3, 4)
 
 
 def test_a_static_file_has_no_twin(product: Path) -> None:

@@ -30,7 +30,7 @@ FILE = "onnx/student.onnx"
 def model(pooled: OnnxFile, images: Tensor) -> tuple[bytes, Array, Array]:
     """An ONNX file's bytes, golden inputs and its outputs."""
     inputs = images[:4].numpy()
-    return pooled.path.read_bytes(), inputs, predict(pooled.path, inputs)
+    return pooled.path.read_bytes(), inputs, predict(pooled.path, [inputs])
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def folder(model: tuple[bytes, Array, Array], tmp_path: Path) -> Path:
     content, inputs, outputs = model
     (tmp_path / "onnx").mkdir()
     (tmp_path / FILE).write_bytes(content)
-    write_golden(tmp_path, inputs, {FILE: outputs})
+    write_golden(tmp_path, inputs, {FILE: [outputs]})
     write_manifest(tmp_path, ("build",), 0, {})
     return tmp_path
 
@@ -80,7 +80,7 @@ def test_changed_file_is_named_and_not_run(folder: Path) -> None:
 def test_file_that_answers_otherwise_is_named(
     model: tuple[bytes, Array, Array], folder: Path
 ) -> None:
-    write_golden(folder, model[1], {FILE: model[2] * 1.01})
+    write_golden(folder, model[1], {FILE: [model[2] * 1.01]})
     write_manifest(folder, ("build",), 0, {})
     found = verify(folder)
     assert not found.passed
@@ -88,7 +88,7 @@ def test_file_that_answers_otherwise_is_named(
 
 
 def test_a_file_has_a_tolerance_of_its_own(model: tuple[bytes, Array, Array], folder: Path) -> None:
-    write_golden(folder, model[1], {FILE: model[2] * 1.01}, tolerances={FILE: 0.02})
+    write_golden(folder, model[1], {FILE: [model[2] * 1.01]}, tolerances={FILE: 0.02})
     write_manifest(folder, ("build",), 0, {})
     assert {one.tolerance for one in verify(folder).replays} == {0.02}
 
@@ -96,7 +96,7 @@ def test_a_file_has_a_tolerance_of_its_own(model: tuple[bytes, Array, Array], fo
 def test_what_another_runtime_cannot_run_is_skipped_by_name(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> Array:
+    def fail(*_: object) -> list[Array]:
         raise InputError("no such operator")
 
     odd = Runtime(name="odd", answer=fail)
@@ -132,7 +132,7 @@ def test_a_signed_folder_is_not_verified_without_a_key(folder: Path) -> None:
 def test_golden_outputs_of_an_absent_or_outside_file_are_named(
     model: tuple[bytes, Array, Array], folder: Path
 ) -> None:
-    write_golden(folder, model[1], {"../x.onnx": model[2], "none.onnx": model[2]})
+    write_golden(folder, model[1], {"../x.onnx": [model[2]], "none.onnx": [model[2]]})
     write_manifest(folder, ("build",), 0, {})
     assert len(verify(folder).differences) == 2
 
@@ -145,8 +145,8 @@ def test_golden_file_that_is_torn_is_refused(folder: Path) -> None:
 
 
 def test_golden_bytes_are_equal_for_equal_arrays(folder: Path, tmp_path: Path) -> None:
-    first = write_golden(folder, np.ones((2, 3), np.float32), {"a": np.zeros(2)}).read_bytes()
-    second = write_golden(folder, np.ones((2, 3), np.float32), {"a": np.zeros(2)}).read_bytes()
+    first = write_golden(folder, np.ones((2, 3), np.float32), {"a": [np.zeros(2)]}).read_bytes()
+    second = write_golden(folder, np.ones((2, 3), np.float32), {"a": [np.zeros(2)]}).read_bytes()
     assert first == second
 
 
