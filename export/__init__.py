@@ -22,6 +22,7 @@ In the order they are used:
     programs       student.pt2
     weights        student.safetensors
     preprocessing  preprocessor_config.json, labels.json
+    outputs        what a network gives, and what it is taken for
     golden         golden.npz: a few inputs and each file's answers
     shipping       teacher and student -> the files of a run folder, each checked
     triton         a model repository for the Triton server

@@ -30,6 +30,7 @@ from export.deployables import Deployable
 from export.descriptions import Description
 from export.golden import GOLDEN_FILE, Golden, read_golden, write_golden
 from export.manifest import MANIFEST_FILE, check_manifest, installed_versions, read_manifest
+from export.outputs import task_of
 from export.precisions import FP32, PRECISIONS
 from export.preprocessing import (
     LABELS_FILE,
@@ -39,7 +40,7 @@ from export.preprocessing import (
 )
 from export.products import finish, product_name
 from export.programs import write_program
-from export.shipping import GOLDEN_SAMPLES, Subject, answers, ship_onnx
+from export.shipping import GOLDEN_SAMPLES, Subject, answers, output_sizes, ship_onnx
 from export.signatures import check_key
 from export.weights import write_weights
 
@@ -70,17 +71,18 @@ def export_run(
     golden = read_golden(run)
     teacher, budget = report["teacher"], report["budget"]
     removed = budget["of"] != "weights"
+    graph = capture_teacher(load(run / PROGRAM))
+    _check_fit(run, graph, golden, labels)
     description = Description(
         architecture=teacher["architecture"],
         tool_version=installed_versions().get("compressor", "unknown"),
+        task=task_of(output_sizes(graph), labels),
         preprocessing=preprocessing,
         labels=labels,
         teacher_sha256=teacher["sha256"],
         sparsity=budget["achieved"] if removed else 0.0,
         sparsity_of=budget["of"] if removed else "params",
     )
-    graph = capture_teacher(load(run / PROGRAM))
-    _check_fit(run, graph, golden, labels)
     subject = Subject(name="student", graph=graph, description=description)
     carried = _carried(report) if opset is None else ()
     notes = _left_out(report, opset)
@@ -139,6 +141,7 @@ def export_network(
     description = Description(
         architecture=source.architecture,
         tool_version=installed_versions().get("compressor", "unknown"),
+        task=task_of(output_sizes(graph), network.labels),
         preprocessing=network.preprocessing,
         labels=network.labels,
     )

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from compressor.types import BudgetOf, Preprocessing
 from export.deployables import Calibration
+from export.outputs import Task
 from export.paths import reduce_paths
 
 FORMAT = 1
@@ -19,11 +20,14 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """Facts that travel inside the file.  ``sparsity`` 0: nothing was removed."""
+    """Facts that travel inside the file.  ``sparsity`` 0: nothing was removed.
+
+    ``task`` None: not known.
+    """
 
     architecture: str
     tool_version: str
-    task: str = "image-classification"
+    task: Task | None = None
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] | None = None
     teacher_sha256: str | None = None
@@ -38,13 +42,13 @@ def metadata(description: Description) -> tuple[tuple[str, str], ...]:
     facts = {
         "format": str(FORMAT),
         "version": description.tool_version,
-        "task": description.task,
         "architecture": reduce_paths(description.architecture),
-        "output": "logits",
         "precision": description.precision,
         "sparsity": json.dumps(description.sparsity),
         "sparsity.of": description.sparsity_of,
     }
+    if description.task is not None:
+        facts |= {"task": description.task, "output": "logits"}
     if description.teacher_sha256 is not None:
         facts["teacher.sha256"] = description.teacher_sha256
     if description.labels is not None:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from compressor.files import sha256, write_bytes
 from export.manifest import MANIFEST_FILE, SIGNATURE_FILE, list_files
+from export.outputs import Outputs
 
 MATERIALS_FILE = "bom.cdx.json"
 LATER = (MATERIALS_FILE, MANIFEST_FILE, SIGNATURE_FILE)  # written after what is listed
@@ -27,7 +28,11 @@ RUNNERS = ("onnxruntime", "onnxruntime-gpu")
 
 
 def write_materials(
-    folder: Path, name: str, report: Mapping[str, Any], versions: Mapping[str, str]
+    folder: Path,
+    name: str,
+    report: Mapping[str, Any],
+    versions: Mapping[str, str],
+    outputs: Outputs,
 ) -> Path:
     """List every file of ``folder`` but the manifest and the signature, and the packages.
 
@@ -38,7 +43,7 @@ def write_materials(
         "type": "machine-learning-model",
         "bom-ref": "model",
         "name": name,
-        "modelCard": _model_card(report),
+        "modelCard": _model_card(report, outputs),
         "components": files,
     }
     others = sorted(versions.keys() - {TOOL})
@@ -88,13 +93,14 @@ def _package(name: str, version: str) -> dict[str, Any]:
     }
 
 
-def _model_card(report: Mapping[str, Any]) -> dict[str, Any]:
+def _model_card(report: Mapping[str, Any], outputs: Outputs) -> dict[str, Any]:
     """What was measured; the schema's text fields that nobody measured are not filled in."""
     parameters: dict[str, Any] = {
-        "task": "image-classification",
         "inputs": [{"format": "image"}],
-        "outputs": [{"format": "class scores"}],
+        "outputs": [{"format": f"{one.name} {one.shape}"} for one in outputs.each],
     }
+    if outputs.task is not None:
+        parameters["task"] = outputs.task
     teacher = report.get("teacher") or {}
     if teacher.get("architecture"):
         parameters["modelArchitecture"] = teacher["architecture"]

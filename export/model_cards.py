@@ -24,7 +24,8 @@ from benchmarks.verdict import caveats, describe_speed, judge, verdict
 from compressor.errors import DefectError
 from compressor.files import write_bytes
 from compressor.types import Preprocessing
-from export.golden import GOLDEN_FILE, read_golden
+from export.golden import GOLDEN_FILE, output_keys, read_golden
+from export.outputs import Outputs
 
 CARD_FILE = "README.md"
 STUDENT = "onnx/student.onnx"
@@ -38,13 +39,15 @@ def write_card(
     report: Mapping[str, Any],
     preprocessing: Preprocessing,
     labels: tuple[str, ...] | None,
+    outputs: Outputs,
 ) -> Path:
     """Write the card of the student in ``folder``, whose golden samples are there already.
 
     ``report`` as in docs/design.md, section 6; without ``budget`` the network is an exported one
     from which nothing is known to have been removed.
     """
-    if STUDENT not in read_golden(folder).outputs:
+    answered = read_golden(folder).outputs.get(STUDENT)
+    if answered is None:
         raise DefectError(f"{GOLDEN_FILE} has no answers of {STUDENT} for the model card to show")
     environment = Environment(
         loader=PackageLoader("export"),
@@ -65,9 +68,12 @@ def write_card(
         caveats=caveats(report) if built else (),
         preprocessing=preprocessing,
         labels=labels,
+        outputs=outputs,
+        named=labels is not None and outputs.task == "image-classification",
         resampling=PILLOW[preprocessing.interpolation],
         student=STUDENT,
         golden=GOLDEN_FILE,
+        golden_keys=list(output_keys(STUDENT, len(answered))),
         triton=sorted(path.name for path in folder.glob("triton/*")),
         f=formatting,
     )

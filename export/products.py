@@ -15,6 +15,7 @@ from compressor.types import Packaging
 from export.manifest import installed_versions, write_manifest
 from export.materials import write_materials
 from export.model_cards import STUDENT, write_card
+from export.outputs import read_outputs
 from export.preprocessing import read_preprocessing
 from export.signatures import sign
 from export.triton import write_repository
@@ -42,8 +43,9 @@ def finish(
     preprocessing, labels = read_preprocessing(folder)
     if packaging.triton:
         write_repository(folder, folder / STUDENT, name)
-    write_card(folder, name, report, preprocessing, labels)
-    write_materials(folder, name, report, versions)
+    outputs = read_outputs(folder / STUDENT, labels)
+    write_card(folder, name, report, preprocessing, labels, outputs)
+    write_materials(folder, name, report, versions, outputs)
     write_manifest(folder, command, seed, versions)
     if packaging.sign_key is not None:
         sign(folder, Path(packaging.sign_key))

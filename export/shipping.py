@@ -138,6 +138,13 @@ def answers(
     return {one.file: open_run(folder / one.file, threads=threads)((inputs,)) for one in files}
 
 
+def output_sizes(graph: Graph) -> list[tuple[int, ...]]:
+    """Of each output of a network, after its batch."""
+    (output,) = graph.program.graph.find_nodes(op="output")
+    shapes = [node.meta.get("shape") for node in output.all_input_nodes]
+    return [tuple(shape[1:]) for shape in shapes if isinstance(shape, tuple)]
+
+
 def measure(
     folder: Path,
     files: Sequence[Deployable],

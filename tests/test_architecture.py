@@ -114,6 +114,7 @@ TORCH_FREE = (
     "export.manifest",
     "export.materials",
     "export.model_cards",
+    "export.outputs",
     "export.replays",
     "export.signatures",
     "export.triton",

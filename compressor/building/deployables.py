@@ -39,9 +39,10 @@ def ship_student(
     from export.deployables import Deployable
     from export.descriptions import Description
     from export.manifest import installed_versions
+    from export.outputs import task_of
     from export.precisions import precisions_of
     from export.preprocessing import write_preprocessing
-    from export.shipping import Subject, measure, ship
+    from export.shipping import Subject, measure, output_sizes, ship
     from export.weights import write_weights
 
     data, student, plan = site.data, standing.student, standing.plan
@@ -49,6 +50,7 @@ def ship_student(
     facts = Description(
         architecture=teacher.source.architecture,
         tool_version=installed_versions().get("compressor", "unknown"),
+        task=task_of(output_sizes(student), labels),
         preprocessing=data.preprocessing,
         labels=labels,
         teacher_sha256=teacher.source.sha256,

@@ -27,7 +27,7 @@ from compressor.types import Budget, Packaging
 from export.delivery import export_network, export_run
 from export.golden import read_golden, write_golden
 from export.manifest import write_manifest
-from export.prediction import predict
+from export.prediction import open_session, predict
 from export.verification import verify
 from tests.teachers import write_teacher
 
@@ -92,6 +92,14 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
+def facts_of(folder: Path) -> dict[str, str]:
+    """What a folder's student says of itself."""
+    facts: dict[str, str] = (
+        open_session(folder / "onnx/student.onnx").get_modelmeta().custom_metadata_map
+    )
+    return facts
+
+
 def test_a_build_is_a_product_itself(run: Path) -> None:
     there = files(run)
     report = json.loads((run / "report.json").read_bytes())
@@ -122,6 +130,7 @@ def test_an_export_is_the_student_alone_with_the_bytes_and_figures_of_its_run(
     before = files(run)
     for name in (*MODELS, "student.pt2", "student.safetensors"):
         assert there[name] == before[name], name
+    assert facts_of(run)["compressor.task"] == "image-classification"
     (row,) = (r for r in (exported / "README.md").read_text().splitlines() if "batch1" in r)
     assert "not measured" not in row
 
@@ -204,6 +213,7 @@ def test_every_output_of_a_network_is_kept_and_verified(tmp_path: Path) -> None:
     for scores, boxes in golden.outputs.values():
         assert (scores.shape, boxes.shape) == ((4, 6, 7, 7), (4, 4, 7, 7))
     assert verify(out).passed
+    assert "compressor.task" not in facts_of(out)
     wrong = {file: (scores * 1.01, boxes) for file, (scores, boxes) in golden.outputs.items()}
     write_golden(out, golden.inputs, wrong)
     write_manifest(out, (), 0, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,18 @@ from referencing import Registry, Resource
 from compressor.files import sha256
 from export.manifest import write_manifest
 from export.materials import write_materials
+from export.outputs import read_outputs
 
 VERSIONS = {"python": "3.11.7", "torch": "2.15.0+cpu", "onnx_ir": "1.1.0", "onnxruntime": "1.31.1",
             "compressor": "0.1.0"}  # fmt: skip
+
+
+def written(
+    folder: Path, report: dict[str, Any], versions: Mapping[str, str] | None = None
+) -> Path:
+    outputs = read_outputs(folder / "onnx" / "student.onnx", None)
+    known = VERSIONS if versions is None else versions
+    return write_materials(folder, "net-student", report, known, outputs)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +46,7 @@ def validator() -> jsonschema.Draft7Validator:
 def test_it_is_valid_and_tells_files_packages_and_measurements(
     product: Path, report: dict[str, Any], validator: jsonschema.Draft7Validator
 ) -> None:
-    path = write_materials(product, "net-student", report, VERSIONS)
+    path = written(product, report)
     content = json.loads(path.read_bytes())
     validator.validate(content)
     model = content["metadata"]["component"]
@@ -51,6 +61,9 @@ def test_it_is_valid_and_tells_files_packages_and_measurements(
         "pkg:generic/python@3.11.7",
         "pkg:pypi/torch@2.15.0%2Bcpu",
     ]
+    told = model["modelCard"]["modelParameters"]
+    assert told["task"] == "image-classification"
+    assert told["outputs"] == [{"format": "logits (batch, 4)"}]
     accuracy, speed = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert accuracy == {"type": "top1", "value": "0.915", "slice": "onnx/student.onnx"}
     assert speed["confidenceInterval"] == {"lowerBound": "1.95", "upperBound": "2.06"}
@@ -59,7 +72,7 @@ def test_it_is_valid_and_tells_files_packages_and_measurements(
 def test_the_validator_is_one_that_refuses(
     product: Path, report: dict[str, Any], validator: jsonschema.Draft7Validator
 ) -> None:
-    content = json.loads(write_materials(product, "net", report, VERSIONS).read_bytes())
+    content = json.loads(written(product, report).read_bytes())
     content["metadata"]["component"]["modelCard"]["accuracy"] = 1
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(content)
@@ -68,7 +81,7 @@ def test_the_validator_is_one_that_refuses(
 def test_a_network_of_which_nothing_is_known_has_a_valid_one_too(
     product: Path, validator: jsonschema.Draft7Validator
 ) -> None:
-    content = json.loads(write_materials(product, "net", {}, {}).read_bytes())
+    content = json.loads(written(product, {}, {}).read_bytes())
     validator.validate(content)
     assert "quantitativeAnalysis" not in content["metadata"]["component"]["modelCard"]
 
@@ -76,12 +89,12 @@ def test_a_network_of_which_nothing_is_known_has_a_valid_one_too(
 def test_equal_folders_have_equal_bytes_and_another_hash_gives_another_serial_number(
     product: Path, report: dict[str, Any]
 ) -> None:
-    path = write_materials(product, "net", report, VERSIONS)
+    path = written(product, report)
     first = path.read_bytes()
     write_manifest(product, (), 0, {})
     (product / "model.sig").write_bytes(b"")
     backwards = dict(reversed(VERSIONS.items()))
-    assert write_materials(product, "net", report, backwards).read_bytes() == first
+    assert written(product, report, backwards).read_bytes() == first
     (product / "labels.json").write_text("[]")
-    other = json.loads(write_materials(product, "net", report, VERSIONS).read_bytes())
+    other = json.loads(written(product, report).read_bytes())
     assert other["serialNumber"] != json.loads(first)["serialNumber"]

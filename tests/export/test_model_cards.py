@@ -7,23 +7,30 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from markdown_it import MarkdownIt
 from PIL import Image
+from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from benchmarks.markdown import escaped
 from compressor.data import Images, batches
 from compressor.errors import DefectError
 from compressor.folders import decode
 from compressor.types import Preprocessing
+from export.descriptions import Description
 from export.golden import read_golden, write_golden
-from export.model_cards import code_span, write_card
-from export.prediction import predict
+from export.model_cards import STUDENT, code_span, write_card
+from export.onnx_files import write_onnx
+from export.outputs import read_outputs
+from export.prediction import open_run, predict
 from export.preprocessing import read_preprocessing
 
 HOSTILE = "a\n# b\n---\n<script>x</script> [y](http://z) ![q](w) `c` | d {{ e }} $f$ *g* www.h.i @j"
@@ -33,7 +40,9 @@ def card_of(
     folder: Path, report: dict[str, Any], preprocessing: Preprocessing | None = None
 ) -> str:
     own, labels = read_preprocessing(folder)
-    return write_card(folder, "net-student", report, preprocessing or own, labels).read_text()
+    outputs = read_outputs(folder / STUDENT, labels)
+    card = write_card(folder, "net-student", report, preprocessing or own, labels, outputs)
+    return card.read_text()
 
 
 def blocks(card: str) -> list[str]:
@@ -61,11 +70,11 @@ def test_its_code_answers_as_the_project_itself_does(
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     Image.fromarray(pixels).save(product / "picture.png")
     classify, check = blocks(card_of(product, report, pictures))
-    assert len([line for line in classify.splitlines() if line]) == 10
+    assert len([line for line in classify.splitlines() if line]) == 11
     images = Images(pixels=decode([product / "picture.png"], pictures).pixels, labels=None)
     ((inputs, _),) = batches(images, pictures, 1)
     logits = predict(product / "onnx" / "student.onnx", [inputs.numpy()])
-    said = run(f"{classify}\nprint(logits.tolist())", product).splitlines()
+    said = run(f"{classify}\nprint(outputs[0].tolist())", product).splitlines()
     labels = json.loads((product / "labels.json").read_text())
     assert said[0] == labels[logits[0].argmax()]
     assert np.allclose(json.loads(said[1]), logits, rtol=0, atol=1e-5)
@@ -75,6 +84,45 @@ def test_its_code_answers_as_the_project_itself_does(
     golden = read_golden(product)
     wrong = {file: [one + 1 for one in given] for file, given in golden.outputs.items()}
     write_golden(product, golden.inputs, wrong)
+    assert float(run(check, product).rpartition(": ")[2]) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("form", ["map", "two outputs"])
+def test_it_tells_of_outputs_that_are_no_class_scores_of_a_picture(
+    form: str,
+    make_net: Callable[[str], nn.Module],
+    export_net: Callable[[nn.Module, Tensor], ExportedProgram],
+    images: Tensor,
+    product: Path,
+    report: dict[str, Any],
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Conv2d(3, 5, 3, padding=1).eval() if form == "map" else make_net(form)
+    path = product / STUDENT
+    facts = Description(architecture="tests:net", tool_version="0.1")
+    write_onnx(export_net(net, images[:2]), path, facts)
+    inputs = images[:4].numpy()
+    given = open_run(path)((inputs,))
+    write_golden(product, inputs, {STUDENT: given})
+    (product / "labels.json").unlink()
+    Image.new("RGB", (16, 16), "red").save(product / "picture.png")
+    card = card_of(product, report)
+    use, check = blocks(card)
+    front, said = yaml.safe_load(card.split("---\n")[1]), run(use, product)
+    if form == "map":
+        assert "- `logits` (batch, 5, 16, 16)" in card
+        assert "taken for class scores at every place of the picture" in card
+        assert front["pipeline_tag"] == "image-segmentation"
+        drawn = (np.array([1, 0, 0], np.float32).reshape(1, 3, 1, 1) - 0.5) / 0.2
+        pixels = np.broadcast_to(drawn, (1, 3, 16, 16)).astype(np.float32)
+        assert said == f"{predict(path, [pixels])[0].argmax(0)}\n"
+    else:
+        assert "- `logits` (batch, 4)\n- `features` (batch, 8)\n" in card
+        assert "What they mean is not known" in card
+        assert "pipeline_tag" not in front
+        assert said == "logits (1, 4)\nfeatures (1, 8)\n"
+    assert float(run(check, product).rpartition(": ")[2]) < 1e-6
+    write_golden(product, inputs, {STUDENT: [*given[:-1], given[-1] + 1]})
     assert float(run(check, product).rpartition(": ")[2]) == pytest.approx(1, abs=1e-3)
 
 
