@@ -20,7 +20,7 @@ from benchmarks.formatting import TIMES, UNKNOWN, milliseconds, significant, siz
 from benchmarks.sections.files import advice
 from benchmarks.sections.heading import heading
 from benchmarks.sections.layers import overview
-from benchmarks.wording import full_workload, interval, metrics
+from benchmarks.wording import full_workload, interval, judged, metrics
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def speeds(report: Entry) -> Table:
                 ),
                 gain(row),
                 interval(row.get("interval")),
-                row.value["verdict"],
+                judged(row),
             )
             for row in report.get("benchmarks").each()
         ),

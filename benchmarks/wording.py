@@ -42,6 +42,17 @@ def full_workload(row: Entry) -> Phrase:
     return phrase(short_workload(row), ", ", setting(row))
 
 
+def is_by_processor_time(row: Entry) -> bool:
+    """Whether a benchmark's ratio, interval and verdict are not those of the clock."""
+    return bool(row.value.get("decided_by") == "cpu")
+
+
+def judged(row: Entry) -> str:
+    """ "faster, by processor time"."""
+    by = ", by processor time" if is_by_processor_time(row) else ""
+    return f"{row.value['verdict']}{by}"
+
+
 def interval(ends: Entry, form: Format = formatting.significant, word: str = "to") -> Phrase:
     """ "2.30 to 2.50"; a dash where there is none."""
     if not ends.known:

@@ -18,9 +18,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmarks import formatting
+from benchmarks.entries import entry
 from benchmarks.figures import plain
 from benchmarks.markdown import escaped
 from benchmarks.verdict import caveats, describe_speed, judge, verdict
+from benchmarks.wording import is_by_processor_time, judged
 from compressor.errors import DefectError
 from compressor.files import write_bytes
 from compressor.types import Preprocessing
@@ -58,6 +60,7 @@ def write_card(
     )
     environment.filters |= {"text": escaped, "code": code_span}
     built = report.get("budget") is not None
+    speeds = entry(report).get("benchmarks").each()
     text = environment.get_template("model_card.md.j2").render(
         name=name,
         report=report,
@@ -65,6 +68,8 @@ def write_card(
         verdict=verdict(report) if built else None,
         speed=plain(describe_speed(report)) if built else None,
         judgement=judge(report) if built else None,
+        verdicts=[judged(row) for row in speeds],
+        by_processor_time=any(is_by_processor_time(row) for row in speeds),
         caveats=caveats(report) if built else (),
         preprocessing=preprocessing,
         labels=labels,

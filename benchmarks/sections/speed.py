@@ -23,7 +23,14 @@ from benchmarks.formatting import TIMES, UNKNOWN, grouped, milliseconds, signifi
 from benchmarks.plots.curves import Curve, curves
 from benchmarks.plots.distributions import distribution
 from benchmarks.plots.forests import Ends, Speedup, drawn, forest
-from benchmarks.wording import full_workload, interval, setting, short_workload, workload
+from benchmarks.wording import (
+    full_workload,
+    interval,
+    judged,
+    setting,
+    short_workload,
+    workload,
+)
 
 SUBJECTS = (("t", "teacher"), ("s", "student"))
 Samples = Mapping[str, Mapping[str, Sequence[int]]]  # file -> subject -> wall times, nanoseconds
@@ -128,11 +135,6 @@ def latencies(rows: Sequence[Entry]) -> Table:
 def gain(row: Entry) -> Phrase:
     found = show(row.get("speedup"), significant)
     return phrase(found, TIMES) if isinstance(found, Figure) else phrase(UNKNOWN)
-
-
-def judged(row: Entry) -> str:
-    by = ", by processor time" if row.value.get("decided_by") == "cpu" else ""
-    return f"{row.value['verdict']}{by}"
 
 
 def circumstances(rows: Sequence[Entry]) -> tuple[Block, ...]:

@@ -65,6 +65,16 @@ def test_what_is_missing_against_the_macs_is_a_table_of_its_own() -> None:
     assert "openvino is not installed" not in told
 
 
+def test_a_verdict_by_processor_time_says_so() -> None:
+    report = full_report()
+    for row in report["benchmarks"]:
+        row["decided_by"] = "wall"
+    assert "by processor time" not in render(report)
+    report["benchmarks"][0]["decided_by"] = "cpu"
+    speeds = tables(render(report))[1]
+    assert [line.endswith("faster, by processor time |") for line in speeds].count(True) == 1
+
+
 def test_reasons_for_doubt_are_few() -> None:
     report = full_report()
     for row in report["benchmarks"]:

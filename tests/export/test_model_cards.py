@@ -156,6 +156,17 @@ def test_its_numbers_are_those_of_the_report(product: Path, report: dict[str, An
         assert told in card, told
 
 
+def test_a_ratio_of_processor_times_is_not_told_as_one_of_the_clocks(
+    product: Path, report: dict[str, Any]
+) -> None:
+    assert "by processor time" not in card_of(product, report)
+    report["benchmarks"][0]["decided_by"] = "cpu"
+    card = card_of(product, report)
+    assert "2.00 (1.95 to 2.06) | faster, by processor time |" in card
+    assert "Medians are by the clock." in card
+    assert card.count("by processor time |") == 1
+
+
 def test_a_network_of_which_nothing_is_known_claims_nothing(product: Path) -> None:
     report = {
         "student": {"architecture": "exported:net", "sha256": "ab" * 32},
