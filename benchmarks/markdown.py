@@ -19,7 +19,7 @@ from benchmarks.figures import Figure, phrase, show
 from benchmarks.formatting import TIMES, UNKNOWN, milliseconds, significant, size
 from benchmarks.sections.files import advice
 from benchmarks.sections.heading import heading
-from benchmarks.sections.layers import overview
+from benchmarks.sections.layers import overview, verdicts_of
 from benchmarks.wording import full_workload, interval, judged, metrics
 
 
@@ -42,7 +42,7 @@ def render(report: Mapping[str, Any]) -> str:
     explained = [one for one in found.get("explanation").each() if one.get("causes").known]
     if explained:
         lines.append("Time that did not fall as the MACs did, and the reason that weighs most:")
-        lines.append(table(overview(explained)))
+        lines.append(table(overview(explained, verdicts_of(found))))
     return "\n\n".join(lines) + "\n"
 
 

@@ -1,12 +1,13 @@
 """Where the time went, layer by layer, and why it is not less.
 
 One runtime and precision is shown, the first; the others stand in a table with the reason that
-weighs most, and whole on request.
+weighs most, and whole on request.  Where its own ratio lies outside the interval of the verdict,
+that is said beside it: these times are of one process, and by the clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.blocks import (
@@ -35,10 +36,11 @@ from benchmarks.formatting import (
 )
 from benchmarks.plots.bars import pair_bar
 from benchmarks.sections.widths import shorten
-from benchmarks.wording import full_workload, setting, short_workload
+from benchmarks.wording import full_workload, interval, setting, short_workload
 from benchmarks.workloads import SETTING
 
 SHOWN = 24  # layers; the others on request
+Place = tuple[Any, ...]
 
 
 def layers(report: Entry) -> Section | None:
@@ -46,25 +48,50 @@ def layers(report: Entry) -> Section | None:
     told = report.get("explanation").each()
     left = {place_of(one): one for one in report.get("layers").each()}
     explained = [one for one in told if not one.get("reason").known]
+    verdicts = verdicts_of(report)
     blocks: list[Block] = []
     if len(explained) > 1:
-        blocks.append(overview(explained))
+        blocks.append(overview(explained, verdicts))
     for number, one in enumerate(explained):
         rows = left.pop(place_of(one), Entry(None))
-        inside = (*account(one), *timed(rows))
-        blocks += folded(headline(one), inside, unless=number == 0)
+        inside = (*account(one, verdicts), *timed(rows))
+        blocks += folded(headline(one, verdicts), inside, unless=number == 0)
     for rows in left.values():
         blocks += timed(rows)
     blocks += [unexplained(one) for one in told if one.get("reason").known]
     return Section(title="Where the time went", blocks=tuple(blocks)) if blocks else None
 
 
-def place_of(one: Entry) -> tuple[Any, ...]:
+def place_of(one: Entry) -> Place:
     """The workload: equal ones belong together."""
     return tuple(one.value[key] for key in SETTING)
 
 
-def overview(explained: Sequence[Entry]) -> Table:
+def verdicts_of(report: Entry) -> Mapping[Place, Entry]:
+    """The benchmark of each workload."""
+    return {place_of(row): row for row in report.get("benchmarks").each()}
+
+
+def contradicted(one: Entry, verdicts: Mapping[Place, Entry]) -> Entry | None:
+    """The benchmark in whose interval the ratio of a breakdown does not lie; None where it does,
+    and where there is no such benchmark, or no valid one."""
+    row = verdicts.get(place_of(one), Entry({"verdict": "invalid"}))
+    if row.value["verdict"] == "invalid" or not row.get("interval").known:
+        return None
+    low, high = row.value["interval"]
+    return None if low <= one.value["time_speedup"] <= high else row
+
+
+def by_the_clock(one: Entry, verdicts: Mapping[Place, Entry]) -> Phrase:
+    """ "3.43x (verdict: 1.91x)": the breakdown's ratio, the verdict's where it is another."""
+    row = contradicted(one, verdicts)
+    own = phrase(show(one.get("time_speedup"), significant), TIMES)
+    if row is None:
+        return own
+    return phrase(own, " (verdict: ", show(row.get("speedup"), significant), TIMES, ")")
+
+
+def overview(explained: Sequence[Entry], verdicts: Mapping[Place, Entry]) -> Table:
     """A line for each runtime and precision: times faster, what is missing, and most of it why."""
     return Table(
         columns=("setting", "faster by MACs", "by the clock", "missing, ms", "for the most part"),
@@ -72,7 +99,7 @@ def overview(explained: Sequence[Entry]) -> Table:
             (
                 Stack(lines=(short_workload(one), setting(one))),
                 phrase(show(one.get("macs_speedup"), significant), TIMES),
-                phrase(show(one.get("time_speedup"), significant), TIMES),
+                by_the_clock(one, verdicts),
                 show(one.get("missing_ms"), milliseconds),
                 main_cause(one),
             )
@@ -91,14 +118,13 @@ def main_cause(one: Entry) -> Phrase:
     return phrase(cite(most.get("cause")), " (", show(most.get("ms"), milliseconds), " ms)")
 
 
-def headline(one: Entry) -> Phrase:
+def headline(one: Entry, verdicts: Mapping[Place, Entry]) -> Phrase:
     return phrase(
         full_workload(one),
         ": faster by MACs ",
         show(one.get("macs_speedup"), significant),
         f"{TIMES}, by the clock ",
-        show(one.get("time_speedup"), significant),
-        TIMES,
+        by_the_clock(one, verdicts),
     )
 
 
@@ -107,10 +133,27 @@ def unexplained(one: Entry) -> Text:
     return Text(said=told, tone="small")
 
 
-def account(one: Entry) -> tuple[Block, ...]:
+def disagreement(one: Entry, row: Entry) -> Text:
+    """Why a breakdown and a verdict give two ratios for one workload."""
+    return Text(
+        said=phrase(
+            "These times were taken apart from the verdict's, in one process and by the clock, and "
+            "their ratio of ",
+            show(one.get("time_speedup"), significant),
+            f"{TIMES} lies outside the verdict's interval (",
+            interval(row.get("interval")),
+            "): they tell where time goes, not how much faster the student is.",
+        )
+    )
+
+
+def account(one: Entry, verdicts: Mapping[Place, Entry]) -> tuple[Block, ...]:
     """The sentences about a workload, and its reasons in a table."""
     first, *rest = one.get("sentences").each()
     blocks: list[Block] = [Text(said=phrase(cite(first)))]
+    row = contradicted(one, verdicts)
+    if row is not None:
+        blocks.append(disagreement(one, row))
     if rest:
         blocks.append(Items(items=tuple(cite(sentence) for sentence in rest)))
     causes = one.get("causes").each()

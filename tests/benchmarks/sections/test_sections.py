@@ -12,6 +12,8 @@ import pytest
 from benchmarks.blocks import Block, Fold, Pictures, Section, Stack, Table
 from benchmarks.entries import Entry, entry
 from benchmarks.figures import Phrase
+from benchmarks.formatting import TIMES
+from benchmarks.markdown import render
 from benchmarks.sections import (
     files,
     footprint,
@@ -214,6 +216,26 @@ def test_the_command_is_one_that_a_shell_takes() -> None:
     assert shlex.split(str(found)) == words_given
     assert str(repeating.command(changed("command", value="python -m it"))) == "python -m it"
     assert not repeating.command(changed("command", value=[]))
+
+
+def test_a_breakdown_that_the_verdict_contradicts_says_so() -> None:
+    def told(*path: Any, value: Any) -> str:
+        report = changed(*path, value=value)
+        del report.value["explanation"][1:]
+        return f"{words(layers.layers(report))} {render(report.value)}"
+
+    agreeing = told("explanation", 0, "time_speedup", value=2.4)
+    assert "verdict: " not in agreeing
+    assert "outside the verdict's interval" not in agreeing
+    other = told("explanation", 0, "time_speedup", value=3.43)
+    assert f"3.43{TIMES} (verdict: 2.40{TIMES})" in other
+    assert (
+        f"their ratio of 3.43{TIMES} lies outside the verdict's interval (2.31 to 2.50): they tell "
+        "where time goes, not how much faster the student is."
+    ) in other
+    assert "verdict: " in told("benchmarks", 0, "interval", value=[1.0, 1.1])
+    assert "verdict: " not in told("benchmarks", 0, "interval", value=None)
+    assert "verdict: " not in told("benchmarks", 0, "verdict", value="invalid")
 
 
 def test_one_explanation_is_shown_and_the_others_are_in_a_table_and_on_request() -> None:
