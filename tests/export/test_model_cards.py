@@ -27,11 +27,13 @@ from compressor.folders import decode
 from compressor.types import Preprocessing
 from export.descriptions import Description
 from export.golden import read_golden, write_golden
+from export.manifest import write_manifest
 from export.model_cards import STUDENT, code_span, write_card
 from export.onnx_files import write_onnx
 from export.outputs import read_outputs
 from export.prediction import open_run, predict
 from export.preprocessing import read_preprocessing
+from export.verification import verify
 
 HOSTILE = "a\n# b\n---\n<script>x</script> [y](http://z) ![q](w) `c` | d {{ e }} $f$ *g* www.h.i @j"
 
@@ -68,10 +70,10 @@ def test_its_code_answers_as_the_project_itself_does(
         interpolation="bicubic",
     )  # fmt: skip
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    Image.fromarray(pixels).save(product / "picture.png")
+    Image.fromarray(pixels).save(product.parent / "picture.png")
     classify, check = blocks(card_of(product, report, pictures))
     assert len([line for line in classify.splitlines() if line]) == 11
-    images = Images(pixels=decode([product / "picture.png"], pictures).pixels, labels=None)
+    images = Images(pixels=decode([product.parent / "picture.png"], pictures).pixels, labels=None)
     ((inputs, _),) = batches(images, pictures, 1)
     logits = predict(product / "onnx" / "student.onnx", [inputs.numpy()])
     said = run(f"{classify}\nprint(outputs[0].tolist())", product).splitlines()
@@ -105,9 +107,10 @@ def test_it_tells_of_outputs_that_are_no_class_scores_of_a_picture(
     given = open_run(path)((inputs,))
     write_golden(product, inputs, {STUDENT: given})
     (product / "labels.json").unlink()
-    Image.new("RGB", (16, 16), "red").save(product / "picture.png")
+    Image.new("RGB", (16, 16), "red").save(product.parent / "picture.png")
     card = card_of(product, report)
     use, check = blocks(card)
+    write_manifest(product, (), 0, {})
     front, said = yaml.safe_load(card.split("---\n")[1]), run(use, product)
     if form == "map":
         assert "- `logits` (batch, 5, 16, 16)" in card
@@ -122,6 +125,7 @@ def test_it_tells_of_outputs_that_are_no_class_scores_of_a_picture(
         assert "pipeline_tag" not in front
         assert said == "logits (1, 4)\nfeatures (1, 8)\n"
     assert float(run(check, product).rpartition(": ")[2]) < 1e-6
+    assert verify(product).passed  # as before its code was run
     write_golden(product, inputs, {STUDENT: [*given[:-1], given[-1] + 1]})
     assert float(run(check, product).rpartition(": ")[2]) == pytest.approx(1, abs=1e-3)
 
