@@ -136,6 +136,7 @@ if TYPE_CHECKING:
     from compressor.analysis import analyze
     from compressor.building import build
     from compressor.distillation import distill
+    from compressor.documents import read_as
     from compressor.graphs import Graph, capture
     from compressor.loading import Teacher, load
     from compressor.planning import plan
@@ -163,6 +164,7 @@ _HOMES = {
     "mask": "removal",
     "plan": "planning",
     "prove": "proof",
+    "read_as": "documents",
     "remove": "removal",
     "repair": "refitting",
     "score": "scoring",
@@ -187,6 +189,7 @@ __all__ = [
     "mask",
     "plan",
     "prove",
+    "read_as",
     "remove",
     "repair",
     "score",

@@ -29,6 +29,7 @@ from export.golden import read_golden, write_golden
 from export.manifest import write_manifest
 from export.prediction import open_session, predict
 from export.verification import verify
+from tests.readme import run_block
 from tests.teachers import write_teacher
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +134,21 @@ def test_an_export_is_the_student_alone_with_the_bytes_and_figures_of_its_run(
     assert facts_of(run)["compressor.task"] == "image-classification"
     (row,) = (r for r in (exported / "README.md").read_text().splitlines() if "batch1" in r)
     assert "not measured" not in row
+
+
+def test_a_run_becomes_the_users_own_class_as_the_readme_says(
+    run: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(work)
+    teacher = '"small.pt", "net.py:small", image_size=16'
+    found = run_block(1, {'"runs/resnet50-params-0.7"': '"run"', '"resnet50.pt"': teacher})
+    student = found["student"].eval()
+    assert isinstance(student, nn.Sequential)
+    assert student[0].out_channels < 16
+    golden = read_golden(run)
+    with torch.no_grad():
+        answered = student(torch.from_numpy(golden.inputs)).numpy()
+    assert np.allclose(answered, golden.outputs["onnx/student.onnx"][0], atol=1e-5)
 
 
 def test_another_opset_has_no_accuracy_that_was_not_measured(run: Path, tmp_path: Path) -> None:
