@@ -3,6 +3,9 @@
 Comes in: ``Preprocessing`` and labels.  Goes out: ``preprocessor_config.json`` in the form Hugging
 Face reads (shorter side resized, centre crop, rescale, normalise), ``labels.json`` (a list in class
 order), and both again from such files.  Knows nothing of images.
+
+That form cannot say that only pictures smaller than the crop are resized, as happens here without
+``resize``: its readers fill those up with black.  The model card says so.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from export.model_cards import STUDENT, code_span, write_card
 from export.onnx_files import write_onnx
 from export.outputs import read_outputs
 from export.prediction import open_run, predict
-from export.preprocessing import read_preprocessing
+from export.preprocessing import read_preprocessing, write_preprocessing
 from export.verification import verify
 
 HOSTILE = "a\n# b\n---\n<script>x</script> [y](http://z) ![q](w) `c` | d {{ e }} $f$ *g* www.h.i @j"
@@ -128,6 +128,18 @@ def test_it_tells_of_outputs_that_are_no_class_scores_of_a_picture(
     assert verify(product).passed  # as before its code was run
     write_golden(product, inputs, {STUDENT: [*given[:-1], given[-1] + 1]})
     assert float(run(check, product).rpartition(": ")[2]) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("resize", [18, None])
+def test_it_says_where_the_preprocessing_file_says_less(
+    resize: int | None, product: Path, report: dict[str, Any]
+) -> None:
+    pictures = Preprocessing(crop=(16, 16), mean=(0.5,) * 3, std=(0.2,) * 3, resize=resize)
+    write_preprocessing(product, pictures)
+    content = json.loads((product / "preprocessor_config.json").read_text())
+    (line,) = (one for one in card_of(product, report).splitlines() if "preprocessor_" in one)
+    assert content["do_resize"] == line.endswith("The same is in `preprocessor_config.json`.")
+    assert content["do_resize"] != ("but for the enlarging" in line)
 
 
 def test_grey_pictures_without_labels(product: Path, report: dict[str, Any]) -> None:
