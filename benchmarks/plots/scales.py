@@ -48,9 +48,11 @@ class Height:
 
 
 def ticks(low: float, high: float, most: int = 7) -> tuple[float, ...]:
-    """Round numbers between ``low`` and ``high`` for a logarithmic axis, about ``most`` at most."""
+    """Round numbers between ``low`` and ``high`` for a logarithmic axis, about ``most`` at most.
+
+    An axis too short for two of them is near enough to a linear one.
+    """
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
-    fine = np.round(np.linspace(low, high, 5), 1 - int(np.floor(np.log10(high - low))))
     steps = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
     best: tuple[float, ...] = ()
     for parts in steps:
@@ -58,9 +60,7 @@ def ticks(low: float, high: float, most: int = 7) -> tuple[float, ...]:
         inside = tuple(value for value in found if low <= value <= high)
         if len(inside) <= most and len(inside) > len(best):
             best = inside
-    return (
-        best if len(best) >= 2 else tuple(dict.fromkeys(float(v) for v in fine if low <= v <= high))
-    )
+    return best if len(best) >= 2 else even_ticks(low, high, most)
 
 
 def even_ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:

@@ -17,6 +17,23 @@ def test_axis_numbers_are_round_and_inside(low: float, high: float) -> None:
     assert all(low <= value <= high for value in found)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [
+        (103.7, 198.7, (120.0, 140.0, 160.0, 180.0)),
+        (0.76, 1.48, (0.8, 1.0, 1.2, 1.4)),
+        (0.93, 1.25, (0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25)),
+        (0.7, 2.1, (0.7, 1.0, 1.5, 2.0)),
+        (1614, 2910, (1800.0, 2000.0, 2200.0, 2400.0, 2600.0, 2800.0)),
+        (0.5, 20, (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)),
+    ],
+)
+def test_short_axes_have_round_numbers_too(
+    low: float, high: float, wanted: tuple[float, ...]
+) -> None:
+    assert ticks(low, high) == pytest.approx(wanted)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.884, 0.931), (0.0, 1.0), (0.9, 0.9004)])
 def test_even_numbers_are_inside_and_evenly_spaced(low: float, high: float) -> None:
     found = even_ticks(low, high)
