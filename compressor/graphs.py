@@ -75,7 +75,7 @@ class Graph(nn.Module):
     ) -> None:
         super().__init__()
         # One set of tensors: this module shows those of the program under the program's names.
-        object.__setattr__(self, "program", program)
+        self.program = program
         self.__dict__["_parameters"] = program._parameters
         self.__dict__["_buffers"] = program._buffers
         self.__dict__["_modules"] = program._modules
@@ -85,6 +85,10 @@ class Graph(nn.Module):
         self.architecture = architecture
         self.kept: Mapping[str, Mapping[int, Rows]] = kept or {}
         self.training = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As any object: parts of the network may bear the names of what is kept here."""
+        object.__setattr__(self, name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program: same arguments and result as the captured network."""
@@ -259,7 +263,7 @@ def graph_from_program(
     Raises CaptureError where the batch is fixed, the program holds blocks that are not calls, or
     it draws random numbers.
     """
-    module = program.module(check_guards=False)
+    module = _module_of(program, architecture)
     graph = copy.deepcopy(module.graph)
     left_out = flatten(graph, module, architecture)
     examples = _examples(program)
@@ -284,6 +288,23 @@ def graph_from_program(
         architecture=architecture,
         notes=(*left_out, *counted, *unread),
     )
+
+
+def _module_of(program: ExportedProgram, name: str) -> fx.GraphModule:
+    """The program as a module.  Raises CaptureError where names of the network's parts are those
+    of a GraphModule's own attributes, which torch finds in their place."""
+    try:
+        return program.module(check_guards=False)
+    except Exception:
+        own = fx.GraphModule(nn.Module(), fx.Graph())
+        parts = {key.partition(".")[0] for key in (*program.state_dict, *program.constants)}
+        taken = sorted(part for part in parts if hasattr(own, part))
+        if not taken:
+            raise
+        raise CaptureError(
+            f"{name}: torch.export cannot hold a part of a network called {taken[0]!r}, a "
+            "name of its own; rename that submodule or parameter in the code and in the weights"
+        ) from None
 
 
 def _drop_unread(graph: fx.Graph, module: nn.Module) -> tuple[str, ...]:

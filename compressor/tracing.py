@@ -42,7 +42,7 @@ def trace(
     CaptureError where torch.export cannot follow the network.
     """
     keywords = dict(kwargs)
-    bound = dict(inspect.signature(module.forward).bind(*args, **keywords).arguments)
+    bound = _bound(module, args, keywords, name)
     wanted = _free_dimensions(bound, free or {})
     was_training = module.training
     module.eval()
@@ -53,6 +53,22 @@ def trace(
         module.train(was_training)
     notes = ["the cache of keys and values is switched off (use_cache)"] if switched else []
     return program, (*notes, *(fixed or _fixed_by_the_network(program, wanted)))
+
+
+def _bound(
+    module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any], name: str
+) -> dict[str, Any]:
+    """The inputs by their names.  Raises CaptureError where the network takes others."""
+    signature = inspect.signature(module.forward)
+    try:
+        return dict(signature.bind(*args, **keywords).arguments)
+    except TypeError as error:
+        names = list(signature.parameters)
+        inputs = f"{len(names)} input{'' if len(names) == 1 else 's'} ({', '.join(names)})"
+        raise CaptureError(
+            f"{name} takes {inputs}: {error}; give a .pt2 program, or all of them as "
+            "example_inputs to load() in Python"
+        ) from error
 
 
 def export_quietly(

@@ -131,6 +131,35 @@ def test_inputs_of_any_form_are_passed_as_they_were(
     assert again.free == graph.free
 
 
+class Named(nn.Module):
+    """Its one part bears the name that it is given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.add_module(name, nn.Linear(6, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        (part,) = self._modules.values()
+        return part(x)  # type: ignore[no-any-return,misc]
+
+
+@pytest.mark.parametrize("name", ["program", "sizes", "notes", "kept", "example_inputs"])
+def test_parts_may_bear_the_names_of_a_graphs_own_attributes(name: str) -> None:
+    network = Named(name)
+    graph = capture(network, (HERE,))
+    assert graph.state_dict().keys() == network.state_dict().keys()
+    assert torch.equal(graph.copy()(HERE), network(HERE))
+
+
+@pytest.mark.parametrize("name", ["meta", "graph", "code"])
+def test_parts_with_names_that_torch_takes_for_itself_are_told(name: str) -> None:
+    with pytest.raises(CaptureError, match=f"called '{name}', .*; rename that submodule"):
+        capture(Named(name), (HERE,))
+    exported = torch.export.export(Named(name), (HERE,))
+    with pytest.raises(CaptureError, match=f"called '{name}', .*; rename that submodule"):
+        graph_from_program(exported)
+
+
 def test_only_what_evaluation_switched_off_follows_the_mode() -> None:
     graph, _, x, shift = noisy()
     quiet = graph(x, shift=shift)

@@ -39,6 +39,11 @@ def test_lengths_are_free_wherever_they_come_back_and_pictures_are_not() -> None
     assert not graph.notes
 
 
+def test_inputs_that_are_not_the_networks_are_told() -> None:
+    with pytest.raises(CaptureError, match=r"Asking takes 4 inputs \(tokens, pairs, .*'pairs'"):
+        capture(Asking(), (TOKENS,))
+
+
 class Frames(Reader):
     def forward(self, frames: Tensor) -> Tensor:
         return self.head(torch.tanh(self.pictures(frames)))

@@ -31,6 +31,21 @@ def small(num_classes=2):
 def wide():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
 
+class Paired(nn.Sequential):
+    def forward(self, image, extra):
+        return super().forward(image) + extra
+
+def paired():
+    return Paired(*small())
+
+class Meta(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.meta = small()
+
+    def forward(self, image):
+        return self.meta(image)
+
 def raising():
     raise RuntimeError("no such luck")
 

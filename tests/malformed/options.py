@@ -79,6 +79,15 @@ def architectures() -> Iterator[Case]:
         "n.pt",
     )
     yield typed(command, "--arch net.py:wide", "the network has 2 outputs")
+    paired = ("--arch", "net.py:paired", "--image-size", "8")
+    says = "takes 2 inputs (image, extra): missing a required argument: 'extra'; give a .pt2"
+    for command in (
+        ("analyze", "--teacher", "good.pt", *paired),
+        ("train", *paired, "--data", "digits", "--out", "n.pt"),
+    ):
+        yield typed(command, "net.py:paired", says)
+    command = ("train", "--arch", "net.py:Meta", "--data", "digits", "--out", "n.pt")
+    yield typed(command, "net.py:Meta", "called 'meta'")
     command = ("train", "--arch", "net.py:raising", "--data", "digits", "--out", "n.pt")
     yield typed(command, "--arch net.py:raising", "no such luck")
 
