@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from compressor.errors import OptionError
 from compressor.phases import Repair, Start, Teaching
@@ -21,6 +22,8 @@ from compressor.recipes.prune_then_distill import (
 from compressor.recipes.sdp import PRUNING_STEPS, sdp, sdp_as_published
 from compressor.recipes.values import Recipe, one_of
 from compressor.ways import AUTO, find_ways
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ class Wishes:
 MakeRecipe = Callable[[float, Wishes], Recipe]
 
 
+def asked(wish: Value | None, usual: Value) -> Value:
+    """What was asked for, be it an empty word or a zero, else the recipe's own."""
+    return usual if wish is None else wish
+
+
 def find_recipe(
     name: str, form: str, sparsity: float, wishes: Wishes, of: str = "params"
 ) -> Recipe:
@@ -63,8 +71,8 @@ def find_recipe(
         raise OptionError(f"--of {of}: the faithful forms count weights; leave it out")
     make, understood = RECIPES[name][form]
     for wish in fields(Wishes):
-        asked = getattr(wishes, wish.name) != wish.default
-        if asked and wish.name not in understood | {"seed"}:
+        wished = getattr(wishes, wish.name) != wish.default
+        if wished and wish.name not in understood | {"seed"}:
             raise OptionError(
                 f"--{wish.name.replace('_', '-')} is no choice of {name} in its {form} form"
             )
@@ -72,52 +80,52 @@ def find_recipe(
 
 
 def _structured_ptd(sparsity: float, wishes: Wishes) -> Recipe:
-    weight = FEATURE_WEIGHT if wishes.feature_weight is None else wishes.feature_weight
+    weight = asked(wishes.feature_weight, FEATURE_WEIGHT)
     if not 0 <= weight < math.inf:
         raise OptionError(f"--feature-weight {weight:g}: give 0 or more")
     return prune_then_distill(
-        find_ways(wishes.criterion or AUTO, wishes.allocation, wishes.seed),
+        find_ways(asked(wishes.criterion, AUTO), wishes.allocation, wishes.seed),
         weight,
-        repair=one_of("--repair", "auto" if wishes.repair is None else wishes.repair, REPAIRS),
-        start=one_of("--student", wishes.student or "inherit", STARTS),
-        teacher=one_of("--distill-from", wishes.distill_from or "dense", TEACHINGS),
+        repair=one_of("--repair", asked(wishes.repair, "auto"), REPAIRS),
+        start=one_of("--student", asked(wishes.student, "inherit"), STARTS),
+        teacher=one_of("--distill-from", asked(wishes.distill_from, "dense"), TEACHINGS),
     )
 
 
 def _faithful_ptd(sparsity: float, wishes: Wishes) -> Recipe:
     return prune_then_distill_as_published(
         sparsity,
-        start=one_of("--student", wishes.student or "fresh", STARTS),
-        teacher=one_of("--distill-from", wishes.distill_from or "pruned", TEACHINGS),
+        start=one_of("--student", asked(wishes.student, "fresh"), STARTS),
+        teacher=one_of("--distill-from", asked(wishes.distill_from, "pruned"), TEACHINGS),
     )
 
 
 def _early(make: Callable[[str, int, str], Recipe]) -> MakeRecipe:
     return lambda sparsity, wishes: make(
-        wishes.self_distillation or "cs-kd",
-        3 if wishes.lookahead is None else wishes.lookahead,
-        wishes.gradient or "first-order",
+        asked(wishes.self_distillation, "cs-kd"),
+        asked(wishes.lookahead, 3),
+        asked(wishes.gradient, "first-order"),
     )
 
 
 def _structured_sdp(sparsity: float, wishes: Wishes) -> Recipe:
     return sdp(
-        wishes.similarity or "cross-correlation",
-        unpruned=wishes.unpruned or "frozen",
-        importance=wishes.importance or "magnitude",
-        schedule=wishes.schedule or "cubic",
-        steps=PRUNING_STEPS if wishes.pruning_steps is None else wishes.pruning_steps,
-        units=wishes.units or "masked",
+        asked(wishes.similarity, "cross-correlation"),
+        unpruned=asked(wishes.unpruned, "frozen"),
+        importance=asked(wishes.importance, "magnitude"),
+        schedule=asked(wishes.schedule, "cubic"),
+        steps=asked(wishes.pruning_steps, PRUNING_STEPS),
+        units=asked(wishes.units, "masked"),
     )
 
 
 def _faithful_sdp(sparsity: float, wishes: Wishes) -> Recipe:
     return sdp_as_published(
-        wishes.similarity or "cross-correlation",
-        unpruned=wishes.unpruned or "frozen",
-        importance=wishes.importance or "magnitude",
-        schedule=wishes.schedule or "cubic",
-        steps=PRUNING_STEPS if wishes.pruning_steps is None else wishes.pruning_steps,
+        asked(wishes.similarity, "cross-correlation"),
+        unpruned=asked(wishes.unpruned, "frozen"),
+        importance=asked(wishes.importance, "magnitude"),
+        schedule=asked(wishes.schedule, "cubic"),
+        steps=asked(wishes.pruning_steps, PRUNING_STEPS),
     )
 
 
