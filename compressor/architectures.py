@@ -7,6 +7,7 @@ with weights, images or graphs.
 from __future__ import annotations
 
 import difflib
+import importlib
 import importlib.util
 import inspect
 import math
@@ -107,23 +108,54 @@ def _last_rows(shapes: Mapping[str, Shape]) -> Options:
 def _import_file(path: Path) -> ModuleType:
     if not os.path.isfile(path):
         raise ArchitectureError(f"--arch {path}: no such file")
+    package, root = _package_of(path)
+    # The package must be importable, and the file's neighbours.
+    folders = [str(root), str(path.resolve().parent)]
+    sys.path[:0] = folders
+    try:
+        return importlib.import_module(f"{package}.{path.stem}") if package else _run_alone(path)
+    except ArchitectureError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise ArchitectureError(
+            f"--arch {path}: importing it raised {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        for folder in folders:
+            sys.path.remove(folder)
+
+
+def _package_of(path: Path) -> tuple[str, Path]:
+    """The package that a file is of, "" for none, and the folder that holds the outermost one.
+
+    Relative imports want a package.  Where its name is that of another one that is imported
+    already, the file stands alone.
+    """
+    folder = path.resolve().parent
+    names: list[str] = []
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    taken = sys.modules.get(names[0]) if names else None
+    is_another = taken is not None and str(folder / names[0]) not in getattr(taken, "__path__", [])
+    if is_another or "." in path.stem:
+        names = []
+    return ".".join(names), folder
+
+
+def _run_alone(path: Path) -> ModuleType:
+    """A file that is of no package, as a module of its own."""
     name = f"compressor_architecture_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ArchitectureError(f"--arch {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    # The file's neighbours must be importable, and dataclasses look their module up by name.
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.modules[name] = module  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
+    except BaseException:
         del sys.modules[name]
-        raise ArchitectureError(
-            f"--arch {path}: importing it raised {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.path.remove(str(path.resolve().parent))
+        raise
     return module
 
 

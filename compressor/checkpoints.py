@@ -199,7 +199,10 @@ def _why_unreadable(path: Path, error: Exception, trusted: bool) -> str:
             )
     if trusted and isinstance(error, AttributeError | ImportError):
         first = text.splitlines()[0][:120]
-        return f"{path}: its classes cannot be imported here ({first}); {SAVE_A_STATE_DICT}"
+        return (
+            f"{path}: its classes cannot be imported here ({first}); put the folder that holds "
+            f"their package on PYTHONPATH, as PYTHONPATH=., or {SAVE_A_STATE_DICT}"
+        )
     return (
         f"{path}: not a checkpoint that torch can read, or a truncated one; copy it again, or "
         f"{SAVE_A_STATE_DICT}"

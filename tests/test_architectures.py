@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,35 @@ def test_file_that_cannot_be_imported_is_told(tmp_path: Path) -> None:
         find_architecture(f"{tmp_path / 'bad.py'}:net")
     with pytest.raises(ArchitectureError, match="no such file"):
         find_architecture(f"{tmp_path / 'absent.py'}:net")
+
+
+def write_package(folder: Path, name: str) -> Path:
+    """A file of a package in a package, which asks its neighbours and its parent."""
+    for one in (folder / name, folder / name / "models"):
+        one.mkdir(parents=True)
+        (one / "__init__.py").touch()
+    (folder / name / "sizes.py").write_text("CLASSES = 3\n")
+    (folder / name / "models/blocks.py").write_text("from torch import nn\nLayer = nn.Linear\n")
+    (folder / name / "models/net.py").write_text(
+        "from ..sizes import CLASSES\n"
+        "from .blocks import Layer\n"
+        "import blocks\n"
+        "def small(): return Layer(2, CLASSES)\n"
+    )
+    return folder / name / "models/net.py"
+
+
+def test_a_file_of_a_package_is_imported_as_such(tmp_path: Path) -> None:
+    before = list(sys.path)
+    found = find_architecture(f"{write_package(tmp_path, 'own_package')}:small")
+    assert found.name == "net.py:small"
+    assert found.build({}).get_parameter("weight").shape == (3, 2)
+    assert sys.path == before
+
+
+def test_a_file_of_a_package_whose_name_is_taken_stands_alone(tmp_path: Path) -> None:
+    with pytest.raises(ArchitectureError, match="no known parent package"):
+        find_architecture(f"{write_package(tmp_path, 'torch')}:small")
 
 
 @pytest.mark.parametrize("spec", ["resnet50", "torchvision:", "keras:resnet50", ""])

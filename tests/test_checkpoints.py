@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import pickle
+import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,18 @@ def test_pickled_module_is_refused_with_what_to_do(tmp_path: Path) -> None:
     assert "Linear" in str(caught.value)
     assert "state_dict()" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_classes_that_are_not_at_hand_are_looked_for_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere.py").write_text("from torch import nn\nclass Net(nn.Linear): pass\n")
+    with monkeypatch.context() as there:
+        there.syspath_prepend(tmp_path)
+        torch.save(importlib.import_module("elsewhere").Net(2, 2), tmp_path / "net.pt")
+        del sys.modules["elsewhere"]
+    with pytest.raises(LoadError, match=r"'elsewhere'.*as PYTHONPATH=\."):
+        read_checkpoint(tmp_path / "net.pt", trust_pickle=True)
 
 
 def test_pickled_module_loads_when_trusted(tmp_path: Path) -> None:
