@@ -43,17 +43,26 @@ class Allocation(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """A criterion inside groups and an allocation over groups; ``name`` says both."""
+    """A criterion inside groups and an allocation over groups; ``name`` says both.
+
+    ``of_weights``: the criterion looks at nothing else, and needs no batches.
+    """
 
     name: str
     criterion: Criterion
     allocation: Allocation
+    of_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     plan: Plan
     note: str  # for the report
+
+
+def needs_batches(ways: Sequence[Way]) -> bool:
+    """One way may look at weights alone; several are tried."""
+    return len(ways) > 1 or not ways[0].of_weights
 
 
 def choose(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -183,6 +183,16 @@ def rows_of(spans: Spans) -> Integers:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
+def require_reachable(analysis: Analysis, budget: Budget) -> None:
+    """Refuse a budget that no scores would meet: units of a group are alike.
+
+    Raises ``BudgetError`` as ``plan`` does.
+    """
+    gains = _whole_gains(analysis, budget)
+    even = tuple(np.zeros(group.units) for group in analysis.groups)
+    _steps_within_reach(analysis, _order(analysis, budget, even, even), budget, gains.freed)
+
+
 def steps_of(analysis: Analysis, budget: Budget) -> Steps:
     """Units of every group and the fewest that ``budget`` lets it keep, all where it stays whole.
 
@@ -207,19 +217,8 @@ def _plan(
     expectation: Expectation | None,
 ) -> Plan:
     values = _values(analysis, scores)
-    table = cost_table(analysis)
-    order = Order(
-        table=table,
-        before=_whole(table),
-        of=budget.of,
-        keys=tuple(np.sort(group) for group in keys(values, gains)),
-        # Stable: of equal scores the later unit goes first.
-        ranking=tuple(np.argsort(-group, kind="stable") for group in values),
-    )
-    steps = _steps(analysis, budget, gains.freed)
-    reachable = largest_share(order, steps)
-    if budget.sparsity > reachable:
-        raise BudgetError(_out_of_reach(analysis, budget, gains.freed, reachable))
+    order = _order(analysis, budget, values, keys(values, gains))
+    steps = _steps_within_reach(analysis, order, budget, gains.freed)
     if expectation is None:
         met = meet(order, steps, budget)
         warnings = (*met.unliked, *met.warnings)
@@ -227,7 +226,7 @@ def _plan(
         budget, met = _worth_most(analysis, order, budget, gains, expectation)
         warnings = met.warnings
     keep = order.mask(met.widths)
-    after = table.price(keep)
+    after = order.table.price(keep)
     return Plan(
         format=FORMAT,
         fingerprint=analysis.fingerprint,
@@ -235,12 +234,35 @@ def _plan(
         achieved=share(order.before, after, budget.of),
         multiple_of=met.multiple_of,
         criterion=scores.criterion,
-        groups=_kept_units(analysis, table, keep),
+        groups=_kept_units(analysis, order.table, keep),
         before=order.before,
         after=after,
         warnings=warnings,
         inputs=analysis.inputs,
     )
+
+
+def _order(
+    analysis: Analysis, budget: Budget, values: Sequence[Floats], keys: Sequence[Floats]
+) -> Order:
+    table = cost_table(analysis)
+    return Order(
+        table=table,
+        before=_whole(table),
+        of=budget.of,
+        keys=tuple(np.sort(group) for group in keys),
+        # Stable: of equal scores the later unit goes first.
+        ranking=tuple(np.argsort(-group, kind="stable") for group in values),
+    )
+
+
+def _steps_within_reach(analysis: Analysis, order: Order, budget: Budget, gains: Floats) -> Steps:
+    """Raises ``BudgetError`` where the floors of all groups leave more than the budget does."""
+    steps = _steps(analysis, budget, gains)
+    reachable = largest_share(order, steps)
+    if budget.sparsity > reachable:
+        raise BudgetError(_out_of_reach(analysis, budget, gains, reachable))
+    return steps
 
 
 def _worth_most(
@@ -304,7 +326,7 @@ def _kept_whole(analysis: Analysis, budget: Budget) -> list[int]:
         ]
         if not fitting:
             raise BudgetError(
-                f"keep_whole {name!r} fits no group; take a group's number or name as analyze "
+                f"--keep-whole {name}: fits no group; take a group's number or name as analyze "
                 "lists them"
             )
         found += fitting
@@ -402,6 +424,6 @@ def _out_of_reach(analysis: Analysis, budget: Budget, gains: Floats, reachable: 
     # Rounded down, so that the value named is within reach.
     percent = math.floor(1000 * reachable) / 10
     return (
-        f"sparsity {budget.sparsity:g} of {budget.of} is out of reach: at most {percent:.1f} % can "
-        f"go ({'; '.join(reasons)}); ask for less"
+        f"--sparsity {budget.sparsity:g} of {budget.of} is out of reach: at most {percent:.1f} % "
+        f"can go ({'; '.join(reasons)}); ask for less"
     )

@@ -1,7 +1,8 @@
 """Preparing: all that a run knows before anything is removed.
 
-Comes in: a teacher, the name of data.  Goes out: the captured graph, its analysis, the data and a
-sample of it.  Nothing is written, no weight is touched.
+Comes in: a teacher, the name of data.  Goes out: the captured graph and its analysis, then the data
+and a sample of it: what the analysis alone refuses is refused before pictures are synthesised.
+Nothing is written, no weight is touched.
 """
 
 from __future__ import annotations
@@ -25,15 +26,33 @@ from compressor.watching import Listener, Stopwatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Studied:
     graph: Graph
     analysis: Analysis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
     data: ImageData
     sample: tuple[Batch, ...]  # of training images, for scoring and repair
 
 
+def study(teacher: Teacher, *, listener: Listener, watch: Stopwatch) -> Studied:
+    """Capture and analyse.  Raises CaptureError, OptionError for what is no classifier of pictures."""
+    with watch.timed("capture"):
+        listener.stage("capture")
+        graph = capture_teacher(teacher)
+    _require_classifier(graph, teacher.source.name)
+    for note in graph.notes:
+        listener.note(note)
+    with watch.timed("analysis"):
+        listener.stage("analyze")
+        return Studied(graph=graph, analysis=analyze(graph))
+
+
 def prepare(
     teacher: Teacher,
+    studied: Studied,
     data: str,
     test: str | None,
     *,
@@ -44,21 +63,13 @@ def prepare(
     watch: Stopwatch,
     keeper: Keeper = KEEP_NOTHING,
 ) -> Prepared:
-    """Capture, analyse, open the data; without any, synthesise pictures of a trained teacher's,
-    which the ``keeper`` keeps: the rest takes seconds.
+    """Open the data; without any, synthesise pictures of a trained teacher's, which the ``keeper``
+    keeps: the rest takes seconds.
 
-    Raises CaptureError, DataError and OptionError as its stages do, OptionError for what is no
-    classifier of pictures, LoadError for a trained teacher whose answers are no numbers.
+    Raises DataError and OptionError as its stages do, LoadError for a trained teacher whose answers
+    are no numbers.
     """
-    with watch.timed("capture"):
-        listener.stage("capture")
-        graph = capture_teacher(teacher)
-    _require_classifier(graph, teacher.source.name)
-    for note in graph.notes:
-        listener.note(note)
-    with watch.timed("analysis"):
-        listener.stage("analyze")
-        analysis = analyze(graph)
+    graph = studied.graph
     with watch.timed("data"):
         listener.stage("data")
         opened = open_data(
@@ -71,11 +82,11 @@ def prepare(
     for note in opened.notes:
         listener.note(note)
     if data == "synthetic" and teacher.source.trained:
-        opened = _synthesised(opened, graph, analysis, seed, device, listener, watch, keeper)
+        opened = _synthesised(opened, studied, seed, device, listener, watch, keeper)
     seen = tuple(sample_of(opened, sample or usual_sample(opened), seed))
     if teacher.source.trained:
         require_finite(placed(graph, device), seen[0][0], teacher.source.name)
-    return Prepared(graph=graph, analysis=analysis, data=opened, sample=seen)
+    return Prepared(data=opened, sample=seen)
 
 
 def _require_classifier(graph: Graph, name: str) -> None:
@@ -97,8 +108,7 @@ def _require_classifier(graph: Graph, name: str) -> None:
 
 def _synthesised(
     opened: ImageData,
-    graph: Graph,
-    analysis: Analysis,
+    studied: Studied,
     seed: int,
     device: str,
     listener: Listener,
@@ -119,8 +129,8 @@ def _synthesised(
         listener.stage("synthesise pictures")
         made = synthesise(
             opened,
-            placed(graph, device),
-            analysis.model.macs,
+            placed(studied.graph, device),
+            studied.analysis.model.macs,
             torch.Generator().manual_seed(seed),
             listener.working,
         )

@@ -21,15 +21,22 @@ CRITERIA: dict[str, Criterion] = {
     "activation": activation,
     "magnitude": magnitude,
 }
+OF_WEIGHTS = ("magnitude", "random")  # criteria that look at no data
 ALLOCATIONS: dict[str, Callable[[str, Criterion], Way]] = {
     "measured": lambda name, found: Way(
         name=f"{name}, measured", criterion=measured(found), allocation=plan_by_error
     ),
     "global": lambda name, found: Way(
-        name=f"{name}, one ranking", criterion=found, allocation=plan
+        name=f"{name}, one ranking",
+        criterion=found,
+        allocation=plan,
+        of_weights=name in OF_WEIGHTS,
     ),
     "uniform": lambda name, found: Way(
-        name=f"{name}, the same share everywhere", criterion=found, allocation=plan_uniform
+        name=f"{name}, the same share everywhere",
+        criterion=found,
+        allocation=plan_uniform,
+        of_weights=name in OF_WEIGHTS,
     ),
 }
 AUTO = "auto"

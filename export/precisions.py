@@ -53,14 +53,14 @@ def precisions_of(names: Sequence[str]) -> tuple[Precision, ...]:
     known = {one.name: one for one in PRECISIONS}
     wrong = [name for name in names if name not in known]
     if wrong:
-        raise OptionError(f"precision {wrong[0]!r}: not one of {', '.join(known)}")
+        raise OptionError(f"--precision {wrong[0]}: not one of {', '.join(known)}")
     return tuple(one for one in PRECISIONS if one == FP32 or one.name in names)
 
 
 def calibration_of(name: str) -> str:
     """Raises OptionError for a name that is none."""
     if name not in CALIBRATIONS:
-        raise OptionError(f"calibration {name!r}: not one of {', '.join(CALIBRATIONS)}")
+        raise OptionError(f"--calibration {name}: not one of {', '.join(CALIBRATIONS)}")
     return name
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +13,7 @@ from compressor.analysis import analyze
 from compressor.building.targets import Aim, for_target
 from compressor.graphs import capture
 from compressor.planning import plan
+from compressor.preparing import Studied
 from compressor.runs import open_run
 from compressor.scoring import magnitude, score
 from compressor.types import Budget
@@ -31,12 +30,12 @@ def test_a_continued_run_has_the_target_of_the_first_and_probes_no_more(
     graph = capture(network.eval(), (torch.zeros(2, 3, 8, 8),))
     analysis = analyze(graph)
     budget = Budget(sparsity=0.3, smallest_group=1)
-    prepared: Any = SimpleNamespace(graph=graph, analysis=analysis)
+    studied = Studied(graph=graph, analysis=analysis)
 
     def aim() -> Aim:
         run = open_run(tmp_path / "run", {"seed": 0})
         run.begin()
-        told = ("onnxruntime", budget, prepared, 1, 0.005, "cpu", Silent(), Stopwatch())
+        told = ("onnxruntime", budget, studied, 1, 0.005, "cpu", Silent(), Stopwatch())
         return for_target(*told, run)
 
     def probe(*_: object, **__: object) -> None:

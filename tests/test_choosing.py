@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from compressor.choosing import Way, choose
+from compressor.choosing import Way, choose, needs_batches
 from compressor.criteria import random_order, reconstruction
 from compressor.graphs import Graph
 from compressor.planning import plan_uniform
 from compressor.scoring import Batches, score
 from compressor.types import Analysis, Budget, Scores
+from compressor.ways import find_ways
 from tests import zoo
 from tests.zoo import ZOO
 
@@ -46,6 +47,15 @@ def test_one_image_is_refitted_from_and_compared_on() -> None:
     only = [(ZOO["chain"].inputs(batch=1)[0], None)]
     found = choose(zoo.graph("chain"), zoo.analysis("chain"), BUDGET, (WRONG, GOOD), only)
     assert found.plan.criterion == "reconstruction"
+
+
+def test_only_one_way_that_looks_at_weights_alone_needs_no_data() -> None:
+    for criterion in ("magnitude", "random"):
+        assert not needs_batches(find_ways(criterion, "uniform"))
+        assert not needs_batches(find_ways(criterion, "global"))
+        assert needs_batches(find_ways(criterion, "measured"))
+    assert needs_batches(find_ways("taylor", "uniform"))
+    assert needs_batches(find_ways("auto", "uniform"))
 
 
 def test_one_way_needs_no_trial_and_no_data() -> None:

@@ -398,6 +398,50 @@ def test_plan_shows_widths_and_costs_before_and_after(run: Run) -> None:
     )
 
 
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("came too far")
+
+
+SYNTHETIC = (*TEACHER, "--image-size", "32", "--epochs", "0", "--bench-seconds", "0")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--sparsity", "0.5", "--keep-whole", "nolayer"), "--keep-whole nolayer: fits no group"),
+        (("--sparsity", "0.99"), "--sparsity 0.99 of params is out of reach: at most"),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["prune-then-distill", "sdp"])
+def test_a_budget_out_of_reach_is_refused_before_pictures_are_synthesised(
+    options: tuple[str, ...], said: str, recipe: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor import preparing
+
+    monkeypatch.setattr(preparing, "synthesise", _never)
+    commands = [("build", *SYNTHETIC, "--recipe", recipe)]
+    if recipe == "prune-then-distill":
+        commands.append(("plan", *SYNTHETIC[:-4]))
+    for command in commands:
+        status, _, err = run(*command, *options)
+        assert (status, err.count("\n")) == (2, 1)
+        assert said in err
+
+
+def test_a_plan_by_weights_alone_synthesises_nothing_and_tells_its_stages(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor import preparing
+
+    monkeypatch.setattr(preparing, "synthesise", _never)
+    by_weights = ("--criterion", "magnitude", "--allocation", "uniform", "--sparsity", "0.5")
+    status, out, err = run("plan", *SYNTHETIC[:-4], *by_weights)
+    assert (status, err) == (0, "")
+    assert out.startswith("capture\nanalyze\nscore and plan\n")
+    status, out, _ = run("plan", *SYNTHETIC[:-4], *by_weights, "--json")
+    assert json.loads(out)["criterion"] == "magnitude"
+
+
 def test_probe_measures_once_and_plan_takes_the_widths(
     work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -486,5 +486,5 @@ def test_zeros_that_no_width_can_take_are_refused() -> None:
         plan_by_density(analysis, densities, scored(analysis), keep_at_least=0.5)
     with pytest.raises(BudgetError, match="width multiple 0"):
         plan_by_density(analysis, densities, scored(analysis), multiple_of=0)
-    with pytest.raises(BudgetError, match="'grop1' fits no group"):
+    with pytest.raises(BudgetError, match="--keep-whole grop1: fits no group"):
         width_shares(analysis, densities, keep_whole=("grop1",))

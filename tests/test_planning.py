@@ -20,6 +20,7 @@ from compressor.planning import (
     plan,
     plan_keeping,
     plan_uniform,
+    require_reachable,
     rows_of,
     spans,
 )
@@ -417,6 +418,17 @@ def test_budget_beyond_reach_names_largest_reachable() -> None:
         plan(analysis, scores, Budget(sparsity=named + 0.002))
 
 
+def test_a_budget_beyond_reach_is_known_before_anything_is_scored() -> None:
+    analysis = attention()
+    require_reachable(analysis, Budget(sparsity=0.5))
+    for budget in (Budget(sparsity=0.999), Budget(sparsity=0.5, keep_whole=("nowhere",))):
+        with pytest.raises(BudgetError) as later:
+            plan(analysis, scored(analysis), budget)
+        with pytest.raises(BudgetError) as early:
+            require_reachable(analysis, budget)
+        assert str(early.value) == str(later.value)
+
+
 def test_budget_beyond_reach_mentions_groups_too_small_to_cut() -> None:
     analysis = attention()
     with pytest.raises(BudgetError, match="2 groups of fewer than 20 units stay whole"):
@@ -572,5 +584,5 @@ def test_groups_asked_to_stay_whole_stay_whole(name: str) -> None:
 
 def test_a_name_that_fits_no_group_is_refused() -> None:
     analysis = chain()
-    with pytest.raises(BudgetError, match="'grop1' fits no group"):
+    with pytest.raises(BudgetError, match="--keep-whole grop1: fits no group"):
         plan(analysis, scored(analysis), Budget(sparsity=0.3, keep_whole=("grop1",)))

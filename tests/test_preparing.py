@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from compressor.errors import OptionError
 from compressor.loading import load
-from compressor.preparing import prepare
+from compressor.preparing import prepare, study
 from compressor.watching import Silent, Stopwatch
 
 
@@ -53,29 +53,22 @@ def test_what_is_no_classifier_of_pictures_is_refused_at_once(
     teacher = load(written(form, tmp_path))
     watch = Stopwatch()
     with pytest.raises(OptionError, match=said):
-        prepare(
-            teacher,
-            "synthetic",
-            None,
-            sample=None,
-            seed=0,
-            device="cpu",
-            listener=Silent(),
-            watch=watch,
-        )
+        study(teacher, listener=Silent(), watch=watch)
     assert set(watch.seconds) == {"capture"}
 
 
 def test_classes_of_every_place_will_do(tmp_path: Path) -> None:
     teacher = load(written("maps", tmp_path))
+    watch = Stopwatch()
     found = prepare(
         teacher,
+        study(teacher, listener=Silent(), watch=watch),
         "synthetic",
         None,
         sample=8,
         seed=0,
         device="cpu",
         listener=Silent(),
-        watch=Stopwatch(),
+        watch=watch,
     )
     assert len(found.data.train) > 0

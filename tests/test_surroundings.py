@@ -85,13 +85,20 @@ def quick() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     known: dict[object, Any] = {}
-    prepare, convert, program = pipeline.prepare, onnx_files._convert, shipping.export_program
+    study, prepare = pipeline.study, pipeline.prepare
+    convert, program = onnx_files._convert, shipping.export_program
+
+    def studied(*arguments: Any, listener: Listener, **named: Any) -> Any:
+        if "studied" not in known:
+            known["studied"] = study(*arguments, listener=Silent(), **named)
+        for stage in STAGES[:2]:
+            listener.stage(stage)
+        return known["studied"]
 
     def prepared(*arguments: Any, listener: Listener, **named: Any) -> Any:
         if "prepared" not in known:
             known["prepared"] = prepare(*arguments, listener=Silent(), **named)
-        for stage in STAGES[:3]:
-            listener.stage(stage)
+        listener.stage(STAGES[2])
         return known["prepared"]
 
     def converted(exported: Any, name: str, opset: int | None) -> ir.Model:
@@ -105,6 +112,7 @@ def quick() -> Iterator[None]:
         return known[graph.fingerprint]
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "study", studied)
         patch.setattr(pipeline, "prepare", prepared)
         patch.setattr(onnx_files, "_convert", converted)
         patch.setattr(shipping, "export_program", exported)

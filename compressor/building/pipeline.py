@@ -24,11 +24,11 @@ from compressor.building.speeds import measure_speeds, require_measured
 from compressor.building.stages import rounded
 from compressor.building.targets import for_target
 from compressor.errors import DefectError, FolderError, SurroundingsError
-from compressor.execution import Site, Standing, follow, require_possible
+from compressor.execution import Site, Standing, follow, require_possible, require_reachable
 from compressor.judging import Judge
 from compressor.loading import Teacher, fresh_start
 from compressor.pacing import Deadline, Epochs
-from compressor.preparing import prepare
+from compressor.preparing import prepare, study
 from compressor.processes import is_first, own_device, told_by_first, wait
 from compressor.recipes import Recipe, prune_then_distill
 from compressor.removal import remove
@@ -118,21 +118,23 @@ def build(
             if is_first():
                 run.begin()
             keeper = SnapshotFiles(run.unfinished, stop=stop, writes=is_first())
+            studied = study(teacher, listener=listener, watch=watch)
+            require_reachable(recipe.phases, studied.graph, studied.analysis, budget)
             prepared = prepare(
-                teacher, data, test, sample=sample, seed=seed, device=device, listener=listener,
-                watch=watch, keeper=keeper.at("pictures"),
+                teacher, studied, data, test, sample=sample, seed=seed, device=device,
+                listener=listener, watch=watch, keeper=keeper.at("pictures"),
             )  # fmt: skip
             aim = for_target(
-                target, budget, prepared, threads, probe_minutes, device, listener, watch, run
+                target, budget, studied, threads, probe_minutes, device, listener, watch, run
             )
             judge = Judge(
-                prepared.graph, prepared.data, device, watch, trained=teacher.source.trained,
+                studied.graph, prepared.data, device, watch, trained=teacher.source.trained,
                 keeper=keeper.at("answers"),
             )  # fmt: skip
             site = Site(
-                graph=prepared.graph,
-                fresh=partial(fresh_start, teacher, prepared.graph, FRESH_SEEDS + seed),
-                analysis=prepared.analysis,
+                graph=studied.graph,
+                fresh=partial(fresh_start, teacher, studied.graph, FRESH_SEEDS + seed),
+                analysis=studied.analysis,
                 data=prepared.data,
                 sample=prepared.sample,
                 budget=aim.budget,

@@ -14,7 +14,7 @@ import msgspec
 import torch
 
 from compressor.expectations import Expectation
-from compressor.preparing import Prepared
+from compressor.preparing import Studied
 from compressor.processes import is_first, told_by_first
 from compressor.reporting import plain
 from compressor.runs import Run
@@ -44,7 +44,7 @@ class Aim:
 def for_target(
     target: str | None,
     budget: Budget,
-    prepared: Prepared,
+    studied: Studied,
     threads: int,
     minutes: float,
     device: str,
@@ -68,7 +68,7 @@ def for_target(
     if known is not None:
         chosen = msgspec.convert(known["chosen"], Chosen)
     else:
-        chosen = _choose(target, prepared, threads, minutes, device, listener, watch)
+        chosen = _choose(target, studied, threads, minutes, device, listener, watch)
         if run is not None and is_first():
             run.finish("target", {"chosen": plain(chosen)})
     return Aim(budget=chosen.on(budget), expectation=chosen.expectation(), facts=chosen.facts())
@@ -76,7 +76,7 @@ def for_target(
 
 def _choose(
     target: str,
-    prepared: Prepared,
+    studied: Studied,
     threads: int,
     minutes: float,
     device: str,
@@ -90,8 +90,8 @@ def _choose(
 
     def found() -> tuple[Chosen, str]:
         chosen = choose_for(
-            prepared.graph,
-            prepared.analysis,
+            studied.graph,
+            studied.analysis,
             parse_target(target, threads=threads or torch.get_num_threads()),
             minutes=minutes,
             announce=listener.note,

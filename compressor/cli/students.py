@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -73,6 +74,9 @@ from compressor.options import (
     sample_of,
     set_threads,
 )
+
+if TYPE_CHECKING:
+    from compressor.scoring import Batch
 
 
 def build(
@@ -253,38 +257,40 @@ def plan(
 
     from compressor import narrowing
     from compressor.building import for_target
+    from compressor.choosing import choose, needs_batches
     from compressor.console import Console
     from compressor.evaluation import placed
-    from compressor.execution import first_plan
-    from compressor.preparing import prepare
+    from compressor.execution import first_ways, require_reachable
+    from compressor.preparing import prepare, study
     from compressor.recipes.wishes import Wishes, find_recipe
     from compressor.samples import placed_batches
-    from compressor.watching import Silent, Stopwatch
+    from compressor.watching import Stopwatch
 
     wishes = Wishes(seed=seed, criterion=criterion, allocation=allocation)
     chosen = find_recipe(recipe, "structured", sparsity, wishes)
+    ways = first_ways(chosen.phases)
     budget = budget_of(sparsity, of, multiple_of, keep_at_least, smallest_group, keep_whole)
     _check_target(target, probe_minutes)
     sample, place = sample_of(repair_images), device_of(device)
     set_threads(threads)
     watch = Stopwatch()
     loaded = load_given(teacher, arch, data, mean, std, image_size, trust_pickle, watch, fold)
-    ready = prepare(
-        loaded, data, None, sample=sample, seed=seed, device=place, listener=Silent(), watch=watch
-    )
     console = Console(silent=as_json)
-    for note in ready.data.notes:
-        console.note(note)
-    aim = for_target(target, budget, ready, threads, probe_minutes, place, console, watch)
-    made = first_plan(
-        chosen.phases[0],
-        placed(ready.graph, place),
-        ready.analysis,
-        aim.budget,
-        placed_batches(ready.sample, place),
-        aim.expectation,
-    )
-    told = narrowing.narrow(ready.graph, ready.analysis, made)
+    with console.watching():
+        studied = study(loaded, listener=console, watch=watch)
+        require_reachable(chosen.phases, studied.graph, studied.analysis, budget)
+        batches: Sequence[Batch] = ()
+        if needs_batches(ways):
+            ready = prepare(
+                loaded, studied, data, None, sample=sample, seed=seed, device=place,
+                listener=console, watch=watch,
+            )  # fmt: skip
+            batches = placed_batches(ready.sample, place)
+        aim = for_target(target, budget, studied, threads, probe_minutes, place, console, watch)
+        console.stage("score and plan")
+        graph = placed(studied.graph, place)
+        made = choose(graph, studied.analysis, aim.budget, ways, batches, aim.expectation).plan
+    told = narrowing.narrow(studied.graph, studied.analysis, made)
     if as_json:
         typer.echo(json_text({**msgspec.to_builtins(told), **msgspec.to_builtins(made)}))
     else:

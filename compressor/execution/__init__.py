@@ -12,7 +12,13 @@ measured.  Knows nothing of run folders, files or recipes' names.
 """
 
 from compressor.execution import distilling, early, gradually  # they say how phases are done
-from compressor.execution.following import carry_out, first_plan, follow, require_possible
+from compressor.execution.following import (
+    carry_out,
+    first_ways,
+    follow,
+    require_possible,
+    require_reachable,
+)
 from compressor.execution.standing import Record, Site, Standing, cut
 
 __all__ = [
@@ -23,8 +29,9 @@ __all__ = [
     "cut",
     "distilling",
     "early",
-    "first_plan",
+    "first_ways",
     "follow",
     "gradually",
     "require_possible",
+    "require_reachable",
 ]

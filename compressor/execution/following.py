@@ -12,22 +12,24 @@ from functools import singledispatch
 
 import torch
 
-from compressor.choosing import choose
+from compressor.choosing import Way
 from compressor.errors import DataError, OptionError
 from compressor.execution.standing import Length, Site, Standing
-from compressor.expectations import Expectation
 from compressor.graphs import Graph
 from compressor.phases import (
     Distill,
     Phase,
     Prune,
     PruneGradually,
+    PruneUnitsEarly,
+    ReadWidths,
     SelfDistill,
     lengths,
 )
+from compressor.planning import require_reachable as require_reachable_plan
+from compressor.planning import steps_of
 from compressor.samples import is_labelled
-from compressor.scoring import Batch
-from compressor.types import Analysis, Budget, Plan
+from compressor.types import Analysis, Budget
 from compressor.watching import Stopwatch
 
 
@@ -60,6 +62,19 @@ def follow(
 
 def _spent(watch: Stopwatch) -> float:
     return sum(seconds for name, seconds in watch.seconds.items() if name != "evaluation")
+
+
+def require_reachable(
+    phases: Sequence[Phase], graph: Graph, analysis: Analysis, budget: Budget
+) -> None:
+    """Refuse a budget as soon as the analysis tells that a phase would.  Raises BudgetError."""
+    for phase in phases:
+        if isinstance(phase, Prune | PruneUnitsEarly):
+            require_reachable_plan(analysis, budget)
+        elif isinstance(phase, ReadWidths):
+            steps_of(analysis, budget)
+        elif isinstance(phase, PruneGradually):
+            phase.make_cutter(graph, analysis, budget, ())
 
 
 def require_possible(phases: Sequence[Phase], site: Site, length: Length) -> None:
@@ -95,18 +110,12 @@ def carry_out(phase: Phase, standing: Standing, site: Site, length: Length) -> S
     raise TypeError(f"no function carries out {type(phase).__name__}")
 
 
-def first_plan(
-    phase: Phase,
-    graph: Graph,
-    analysis: Analysis,
-    budget: Budget,
-    sample: Sequence[Batch],
-    expectation: Expectation | None = None,
-) -> Plan:
-    """What a recipe's first phase removes.  Raises OptionError where only training can tell."""
-    if not isinstance(phase, Prune):
+def first_ways(phases: Sequence[Phase]) -> tuple[Way, ...]:
+    """How a recipe's first phase chooses what goes.  Raises OptionError where only training can
+    tell."""
+    if not isinstance(phases[0], Prune):
         raise OptionError(
             "only prune-then-distill in its structured form can be planned beforehand; other "
             "recipes find out what goes while they build"
         )
-    return choose(graph, analysis, budget, phase.ways, sample, expectation).plan
+    return phases[0].ways

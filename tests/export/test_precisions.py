@@ -34,9 +34,9 @@ def test_a_file_is_of_its_network(precision: object) -> None:
 @pytest.mark.parametrize(
     ("precision", "calibration", "max_drop", "said"),
     [
-        ("fp8", None, None, "precision 'fp8': not one of fp32, fp16, bf16, int8"),
-        ("fp32,", None, None, "precision '': not one of"),
-        ("int8", "mean", None, "calibration 'mean': not one of minmax, entropy, percentile"),
+        ("fp8", None, None, "--precision fp8: not one of fp32, fp16, bf16, int8"),
+        ("fp32,", None, None, "--precision : not one of"),
+        ("int8", "mean", None, "--calibration mean: not one of minmax, entropy, percentile"),
         ("fp16", "entropy", None, "--calibration entropy is for int8"),
         ("fp32", None, 2.0, "--max-drop 2 is for what others lose"),
         ("int8", None, -1.0, "--max-drop -1: give points"),
