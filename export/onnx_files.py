@@ -7,6 +7,7 @@ bytes for equal input.  Knows nothing of what the numbers are; ``parity`` runs t
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from export.paths import find_absolute_paths
 from export.rewrites import restore_pools, strip
 
 LOWEST_OPSET = 18  # what torch's operators are written in; converting downwards often fails
+IR_VERSION = 10  # of the file format: that of torch's files, which all runtimes here read
 EXTERNAL_ABOVE = 1_500_000_000  # bytes; protobuf ends at 2 GiB
 
 
@@ -63,19 +65,45 @@ def write_onnx(
     reached = model.opset_imports[""]
     if opset is not None and reached != opset:
         raise OptionError(
-            f"{path.name}: opset {opset} was asked for, but the exporter stays at {reached}; "
-            f"ask for {reached}"
+            f"--opset {opset}: the exporter stays at {reached} for {path.name}; ask for {reached}"
         )
     return save_onnx(model, path, description, external_above=external_above)
 
 
 def check_opset(opset: int | None) -> None:
-    """Raises OptionError for an opset that cannot be written."""
-    highest = onnx_opset_version()
-    if opset is not None and not LOWEST_OPSET <= opset <= highest:
+    """Raises OptionError for an opset that cannot be written, or not be run and verified here."""
+    if opset is not None and not LOWEST_OPSET <= opset <= highest_opset():
         raise OptionError(
-            f"opset {opset} cannot be written; choose one from {LOWEST_OPSET} to {highest}"
+            f"--opset {opset}: cannot be written; choose one from {LOWEST_OPSET} to "
+            f"{highest_opset()}"
         )
+
+
+@functools.cache
+def highest_opset() -> int:
+    """The highest that the ONNX Runtime here loads, which it tells of no other way."""
+    known = range(onnx_opset_version(), LOWEST_OPSET, -1)
+    return next((opset for opset in known if _loads(opset)), LOWEST_OPSET)
+
+
+def _loads(opset: int) -> bool:
+    """Whether ONNX Runtime takes a model that hands its input through."""
+    from onnxruntime import InferenceSession
+
+    given, taken = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"
+    )
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "identity", [given], [taken]),
+        opset_imports=[onnx.helper.make_opsetid("", opset)],
+        ir_version=IR_VERSION,
+    )
+    try:
+        InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception:  # its errors have no kind in common
+        return False
+    return True
 
 
 def save_onnx(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from compressor.errors import DefectError, InputError, OptionError
 from compressor.files import sha256
 from compressor.graphs import capture, export_program
 from export.descriptions import Description
-from export.onnx_files import OnnxFile, write_onnx
+from export.onnx_files import OnnxFile, highest_opset, write_onnx
 from export.parity import check_parity
 
 MakeNet = Callable[[str], nn.Module]
@@ -113,12 +114,23 @@ def test_asked_opset_is_met(
     assert onnx.load(str(path)).opset_import[0].version == 18
 
 
-@pytest.mark.parametrize("opset", [17, 999])
+def test_the_highest_opset_is_written_and_runs(
+    make_net: MakeNet, export_net: ExportNet, images: Tensor, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.onnx"
+    write_onnx(export_net(make_net("module"), images[:2]), path, PLAIN, opset=highest_opset())
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert len(session.run(None, {"input": images.numpy()})) == 1
+
+
+@pytest.mark.parametrize("opset", [17, highest_opset() + 1, 999])
 def test_opset_out_of_reach_is_refused_and_writes_nothing(
     opset: int, make_net: MakeNet, export_net: ExportNet, images: Tensor, tmp_path: Path
 ) -> None:
     program = export_net(make_net("module"), images[:2])
-    with pytest.raises(OptionError, match=f"opset {opset} cannot be written; choose one from 18"):
+    with pytest.raises(
+        OptionError, match=f"--opset {opset}: cannot be written; choose one from 18"
+    ):
         write_onnx(program, tmp_path / "net.onnx", PLAIN, opset=opset)
     assert not list(tmp_path.iterdir())
 
@@ -162,7 +174,7 @@ from torch import nn
 from pathlib import Path
 from export.descriptions import Description
 from compressor.files import sha256
-from export.onnx_files import OnnxFile, write_onnx
+from export.onnx_files import OnnxFile, highest_opset, write_onnx
 from export.programs import write_program
 from export.weights import write_weights
 torch.manual_seed(0)

@@ -174,7 +174,9 @@ def contradictions() -> Iterator[Case]:
     yield typed(("analyze", *TEACHER, "--layer", "no.such.layer"), "--layer", "no such module")
     yield typed(("export", "absent.pt2", "--out", "new"), "absent.pt2", "not there")
     yield typed(("export", "good.pt", *SMALL, "--out", "net.py"), "net.py", "another folder")
-    yield typed(("export", "good.pt", *SMALL, "--out", "new", "--opset", "5"), "opset 5", "choose")
+    yield typed(
+        ("export", "good.pt", *SMALL, "--out", "new", "--opset", "5"), "--opset 5", "choose"
+    )
     yield typed(
         ("export", "good.pt", *SMALL, "--out", "new", "--sign-key", "net.py"), "--sign-key", "key"
     )
