@@ -32,6 +32,7 @@ JOURNAL = "journal.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"  # the last file, where a key was given
 UNFINISHED = "unfinished"
+OF_EXPORT = ("opset", "triton", "signed")  # inputs that nothing depends on before the export
 _REPLACED = f"{WRITING}replaced"  # what a restart put aside, until its own input is accepted
 
 
@@ -181,6 +182,7 @@ def open_run(
     Absent or empty: a new run.  A run of ours with the same inputs: continued, or ``complete``.
     ``versions``: of what does the work; another compressor may finish differently what this one
     began, so that an unfinished run of another one is refused.
+    An unfinished run may go on with other inputs ``OF_EXPORT``, until its report is done.
     Raises FolderError for anything else.  ``restart``: what is in a folder of ours is put aside,
     for as long as the new run is ``withdrawing``.
     """
@@ -214,10 +216,13 @@ def open_run(
             for name in inputs.keys() | journal.inputs.keys()
             if inputs.get(name) != journal.inputs.get(name)
         )
-        raise FolderError(
-            f"{folder} holds a run with other inputs ({', '.join(changed)}); name another folder "
-            "with --out, or begin anew in it with --restart"
-        )
+        late = set(changed) <= set(OF_EXPORT)
+        if not late or "report" in journal.done:
+            written = "; compressor export writes its files anew" if late else ""
+            raise FolderError(
+                f"{folder} holds a run with other inputs ({', '.join(changed)}){written}; name "
+                "another folder with --out, or begin anew in it with --restart"
+            )
     complete = (
         (folder / JOURNAL).is_file()  # else a restart was stopped
         and (folder / MANIFEST).is_file()

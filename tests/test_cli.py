@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from compressor.errors import OptionError
 from compressor.stopping import STOPPED_TRAINING
 from tests.benchmarks.reports import small_report
 from tests.benchmarks.small_files import write_linear
@@ -300,6 +301,29 @@ def test_an_interrupted_build_continues_after_training(
     student = load_file(work / "interrupted/student.safetensors")
     assert all(torch.equal(value, trained[f"student/{name}"]) for name, value in student.items())
     assert not kept.exists()
+
+
+def test_a_build_that_failed_to_export_goes_on_with_another_opset(
+    work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor.execution import following
+    from export import shipping
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OptionError("--opset 18: not this one")
+
+    arguments = (*UNTIMED[:-1], "other-opset")
+    with monkeypatch.context() as patched:
+        patched.setattr(shipping, "ship_onnx", refuse)
+        assert run(*arguments, "--opset", "18")[0] == 2
+    with monkeypatch.context() as patched:
+        patched.setattr(following, "carry_out", refuse)  # it must not be needed again
+        status, _, err = run(*arguments, "--opset", "20")
+    assert (status, err) == (0, "")
+    report = json.loads((work / "other-opset/report.json").read_bytes())
+    assert {one["opset"] for one in report["deployables"] if one["opset"]} == {20}
+    status, _, err = run(*arguments, "--opset", "18")
+    assert (status, "compressor export writes its files anew" in err) == (2, True)
 
 
 @pytest.mark.slow

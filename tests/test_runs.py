@@ -147,6 +147,20 @@ def test_other_inputs_are_refused_and_named(tmp_path: Path) -> None:
         open_run(tmp_path, {**INPUTS, "seed": 1})
 
 
+def test_what_only_the_export_depends_on_may_change_until_the_report(tmp_path: Path) -> None:
+    run = open_run(tmp_path, {**INPUTS, "opset": 20})
+    run.begin()
+    run.finish("phases", {"top1": 0.5})
+    other = open_run(tmp_path, {**INPUTS, "opset": 21})
+    assert other.finished("phases") == {"top1": 0.5}
+    with pytest.raises(FolderError, match=r"other inputs \(opset, seed\); name"):
+        open_run(tmp_path, {"teacher": "abc", "seed": 1, "opset": 21})
+    other.finish("report", {})
+    assert "report" in open_run(tmp_path, {**INPUTS, "opset": 21}).done
+    with pytest.raises(FolderError, match=r"\(opset\); compressor export writes its files anew"):
+        open_run(tmp_path, {**INPUTS, "opset": 20})
+
+
 @pytest.mark.parametrize("content", ["", "not json", '{"format": 99}', "[]"])
 def test_a_folder_that_is_not_ours_is_refused_and_untouched(tmp_path: Path, content: str) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")

@@ -96,7 +96,7 @@ def ship_student(
         found = once(run, site.watch, stage, depends_on, work)
         return msgspec.convert(found, tuple[Deployable, ...])
 
-    shipped = done("export", [run.mark("phases"), threads], export)
+    shipped = done("export", [run.mark("phases"), threads, opset], export)
     asked = [run.mark("export"), digest(images), precisions.max_drop, threads]
     return done("evaluation", asked, evaluate)
 
