@@ -108,17 +108,22 @@ def _divisors(count: int, hint: int) -> Iterator[int]:
 
 
 def annotate(
-    graph: fx.Graph, examples: Sequence[Tensor], ranges: Ranges, name: str
+    graph: fx.Graph, examples: Sequence[Tensor], ranges: Ranges, name: str, cure: str
 ) -> tuple[Sizes, tuple[str, ...]]:
     """Replace the metadata of every node; returns the free sizes and notes on them.
 
     ``examples``: the tensors among the example inputs, in order; none: lengths count at the hint.
+    ``cure``: what to do where the batch is fixed.
     Raises CaptureError where the batch is fixed, or no prime fits a free size.
     """
     values = _with_states({node: node.meta.get("val") for node in graph.nodes})
     inputs = [values[n] for n in graph.find_nodes(op="placeholder")]
     tensors = [value for value in inputs if isinstance(value, Tensor)]
-    batch, others = _free_symbols(tensors, values.values(), name)
+    batch, others = _free_symbols(tensors, values.values())
+    if not batch:
+        raise CaptureError(
+            f"{name}: its batch size is fixed, so the result would run at one batch only; {cure}"
+        )
     captured = _captured(tensors, examples)
     hints, symbolic = _choose(values.values(), batch, others, ranges, captured, name)
     notes = tuple(
@@ -172,18 +177,11 @@ def _symbols(size: Any) -> frozenset[Any]:
     return frozenset(size.node.expr.free_symbols)
 
 
-def _free_symbols(
-    inputs: Sequence[Tensor], values: Iterable[Any], name: str
-) -> tuple[list[Any], list[Any]]:
+def _free_symbols(inputs: Sequence[Tensor], values: Iterable[Any]) -> tuple[list[Any], list[Any]]:
     """Symbols of the batch (dimension 0 of inputs, nowhere else in them), and all others."""
     inner = {s for value in inputs for size in value.shape[1:] for s in _symbols(size)}
     outer = {s for value in inputs for size in value.shape[:1] for s in _symbols(size)}
     batch = outer - inner
-    if not batch:
-        raise CaptureError(
-            f"{name}: the capture fixed the batch size, so the result would run at one "
-            "batch only; capture it with a batch of 2 or more and no code that depends on it"
-        )
     every = {s for value in values for size in _leaf_sizes(value) for s in _symbols(size)}
     return sorted(batch, key=str), sorted((inner | every) - batch, key=str)
 

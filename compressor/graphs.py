@@ -53,6 +53,13 @@ TRAINING_ARGUMENT: Mapping[object, int] = {
 }
 
 
+CAPTURE_ANEW = "capture it with a batch of 2 or more and no code that depends on it"
+EXPORT_ANEW = (
+    "export it from a batch of 2 or more, with dynamic_shapes in which dimension 0 of every input "
+    'is a Dim, as {"x": {0: torch.export.Dim("batch")}}'
+)
+
+
 class Graph(nn.Module):
     """A captured network.  Parameters keep the names they had in the original module.
 
@@ -250,15 +257,16 @@ def capture(
     """
     name = architecture or type(module).__name__
     program, notes = trace(module, args, kwargs or {}, name=name, free=free)
-    graph = graph_from_program(program, architecture=name)
+    graph = graph_from_program(program, architecture=name, cure=CAPTURE_ANEW)
     graph.notes = (*notes, *graph.notes)
     return graph
 
 
 def graph_from_program(
-    program: ExportedProgram, *, architecture: str = "exported program"
+    program: ExportedProgram, *, architecture: str = "exported program", cure: str = EXPORT_ANEW
 ) -> Graph:
-    """The Graph of an exported program whose inputs have a free batch.
+    """The Graph of an exported program whose inputs have a free batch; ``cure``: what to do where
+    they have not.
 
     Raises CaptureError where the batch is fixed, the program holds blocks that are not calls, or
     it draws random numbers.
@@ -267,7 +275,7 @@ def graph_from_program(
     graph = copy.deepcopy(module.graph)
     left_out = flatten(graph, module, architecture)
     examples = _examples(program)
-    sizes, counted = annotate(graph, examples, program.range_constraints, architecture)
+    sizes, counted = annotate(graph, examples, program.range_constraints, architecture, cure)
     require_no_chance(graph, architecture)
     canonicalise(graph, sizes.symbolic)
     for node in graph.nodes:

@@ -38,7 +38,10 @@ class Prepared:
 
 
 def study(teacher: Teacher, *, listener: Listener, watch: Stopwatch) -> Studied:
-    """Capture and analyse.  Raises CaptureError, OptionError for what is no classifier of pictures."""
+    """Capture and analyse.
+
+    Raises CaptureError, OptionError for what is no classifier of pictures.
+    """
     with watch.timed("capture"):
         listener.stage("capture")
         graph = capture_teacher(teacher)

@@ -273,7 +273,10 @@ class Branching(FixedBatch):
 
 @pytest.mark.parametrize(
     ("network", "message"),
-    [(FixedBatch, "fixed the batch size"), (Branching, "torch.export cannot capture")],
+    [
+        (FixedBatch, "its batch size is fixed.*capture it with a batch of 2"),
+        (Branching, "torch.export cannot capture"),
+    ],
 )
 def test_what_cannot_be_captured_is_refused_in_one_line(
     network: type[nn.Module], message: str
@@ -283,3 +286,9 @@ def test_what_cannot_be_captured_is_refused_in_one_line(
         capture(module, (torch.randn(2, 6),))
     assert "\n" not in str(told.value)
     assert module.training
+
+
+def test_a_program_of_one_batch_is_told_to_be_exported_with_a_free_one() -> None:
+    program = torch.export.export(nn.Linear(6, 4), (torch.randn(2, 6),))
+    with pytest.raises(CaptureError, match=r"its batch size is fixed.*with dynamic_shapes"):
+        graph_from_program(program)
