@@ -10,9 +10,11 @@ Knows nothing of graphs or labels.
 from __future__ import annotations
 
 import inspect
+import io
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import torch
@@ -74,11 +76,23 @@ def _bound(
 def export_quietly(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Any
 ) -> ExportedProgram:
-    """torch.export without the warnings that it raises about its own doings."""
-    with warnings.catch_warnings():
+    """torch.export without what it says about its own doings."""
+    with warnings.catch_warnings(), _unlogged(), redirect_stderr(io.StringIO()):
         # recurrent modules keep a list of their own weights, which export mistakes for state
         warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights")
         return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Of a network that it cannot follow torch logs and prints dozens of lines; its error says what
+    has to be known."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _export_as_free_as_possible(

@@ -134,8 +134,11 @@ class Unknown(Reader):
         (Unknown, "return tensors in tuples, lists or dicts"),
     ],
 )
-def test_refusals_say_what_to_do(network: type[nn.Module], advice: str) -> None:
+def test_refusals_say_what_to_do_and_nothing_else_is_said(
+    network: type[nn.Module], advice: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(CaptureError, match=r"torch\.export cannot capture") as told:
         capture(network(), (TOKENS,))
     assert advice in str(told.value)
     assert "\n" not in str(told.value)
+    assert capfd.readouterr() == ("", "")
