@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 
     from compressor.graphs import Graph
 
+# Layers that a network begins with -> what it takes.
+NO_PICTURES: dict[type[nn.Module], str] = {
+    nn.Conv1d: "sequences",
+    nn.RNNBase: "sequences",
+    nn.Conv3d: "clips",
+    nn.Embedding: "tokens",
+}
 EXTRA_PREPROCESSING = "preprocessing.json"  # beside the program in an archive of ours
 
 
@@ -278,8 +285,8 @@ def _input(
             channels, size = inputs[0].shape[1], (inputs[0].shape[2], inputs[0].shape[3])
         else:
             size = size or (published.crop if published else (1, 1))  # no pictures: nothing to crop
-    elif _takes_video(module):
-        raise OptionError("a video network takes clips; give example_inputs to load() in Python")
+    else:
+        _require_pictures(module)
     preprocessing = choose(
         published,
         channels=channels,
@@ -294,18 +301,22 @@ def _input(
     return preprocessing, inputs
 
 
-def _convolutions(module: nn.Module) -> list[nn.Conv2d | nn.Conv3d]:
-    return [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Conv3d)]
-
-
 def _input_channels(module: nn.Module) -> int:
-    convolutions = _convolutions(module)
-    return convolutions[0].in_channels if convolutions else 3
+    convolutions = (part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Conv3d))
+    first = next(convolutions, None)
+    return 3 if first is None else first.in_channels
 
 
-def _takes_video(module: nn.Module) -> bool:
-    convolutions = _convolutions(module)
-    return bool(convolutions) and isinstance(convolutions[0], nn.Conv3d)
+def _require_pictures(module: nn.Module) -> None:
+    """Raises OptionError where the first layer with parameters takes something else."""
+    own = ((part, next(part.parameters(recurse=False), None)) for part in module.modules())
+    first = next((part for part, parameter in own if parameter is not None), None)
+    for kind, taken in NO_PICTURES.items():
+        if isinstance(first, kind):
+            raise OptionError(
+                f"the network takes {taken}, not pictures; give a .pt2 program, or example_inputs "
+                "to load() in Python"
+            )
 
 
 def _head_rows(module: nn.Module) -> int | None:

@@ -44,7 +44,7 @@ def choose(
     if size is None:
         raise OptionError(
             "the size of the network's input is unknown: the architecture publishes none; "
-            "give --image-size"
+            "give --image-size, or where it takes no pictures a .pt2 program"
         )
     if not all(1 <= side <= LARGEST_SIDE for side in size):
         raise OptionError(

@@ -144,8 +144,21 @@ def test_trusted_module_is_the_teacher(tmp_path: Path) -> None:
 
 
 def test_video_network_asks_for_example_inputs() -> None:
-    with pytest.raises(OptionError, match="example_inputs"):
+    with pytest.raises(OptionError, match=r"takes clips, not pictures.*example_inputs"):
         untrained("torchvision:r3d_18")
+
+
+@pytest.mark.parametrize(
+    ("layer", "taken"),
+    [("Conv1d(1, 4, 9)", "sequences"), ("GRU(4, 8)", "sequences"), ("Embedding(9, 4)", "tokens")],
+)
+@pytest.mark.parametrize("image_size", [None, 8])
+def test_networks_without_pictures_ask_for_a_program(
+    layer: str, taken: str, image_size: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(f"from torch import nn\ndef net(): return nn.{layer}\n")
+    with pytest.raises(OptionError, match=rf"takes {taken}, not pictures; give a \.pt2 program"):
+        untrained(f"{tmp_path / 'mine.py'}:net", image_size=image_size)
 
 
 def test_untrained_teacher_is_the_same_for_the_same_seed() -> None:
