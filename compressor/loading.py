@@ -118,7 +118,7 @@ def load(
         return _take_module(file, sha256, checkpoint, asked)
     card, card_notes = _card_of(file, sha256)
     named = arch if arch is not None else _library_architecture(card)
-    found, notes = _find(file, named, checkpoint)
+    found, notes = _find(file, named, checkpoint, card)
     published = found.architecture.published(sha256, found.options)
     return _teacher(
         module=fill(found),
@@ -227,9 +227,17 @@ def _library_architecture(card: Card | None) -> str | None:
     return card.architecture if card is not None and known else None
 
 
-def _find(file: Path, arch: str | None, checkpoint: Checkpoint) -> tuple[Fit, tuple[str, ...]]:
+def _find(
+    file: Path, arch: str | None, checkpoint: Checkpoint, card: Card | None
+) -> tuple[Fit, tuple[str, ...]]:
     if arch is None:
-        recognised = recognise(checkpoint.tensors, file_name=file.name)
+        try:
+            recognised = recognise(checkpoint.tensors, file_name=file.name)
+        except ArchitectureError as error:
+            if card is None:
+                raise
+            said = f"; its card says --arch {card.architecture}"
+            raise ArchitectureError(f"{error}{said}") from error
         return recognised.fit, (recognised.note,)
     found = fit(find_architecture(arch), checkpoint.tensors)
     if not found.fits:

@@ -189,9 +189,10 @@ def test_a_factory_that_takes_the_number_of_classes_is_given_it(own: Path) -> No
         assert fresh.module.get_parameter("1.weight").shape == (4, 12)
 
 
-def save_with_card(folder: Path, architecture: str) -> Path:
+def save_with_card(folder: Path, architecture: str, network: nn.Module | None = None) -> Path:
     file = folder / "mine.pt"
-    torch.save(models.resnet18(weights=None, num_classes=2).state_dict(), file)
+    network = network or models.resnet18(weights=None, num_classes=2)
+    torch.save(network.state_dict(), file)
     card = Card(
         sha256=sha256(file),
         architecture=architecture,
@@ -229,6 +230,12 @@ def test_a_card_names_no_code_to_run_and_speaks_of_its_own_weights_only(tmp_path
     other = load(tmp_path / "mine.pt")
     assert "mine.pt.json speaks of other weights and is not used" in other.notes
     assert other.preprocessing.crop == (224, 224)
+
+
+def test_weights_that_nobody_knows_are_told_what_their_card_says(tmp_path: Path) -> None:
+    file = save_with_card(tmp_path, "mine.py:small", nn.Linear(3, 2))
+    with pytest.raises(ArchitectureError, match=r"; its card says --arch mine\.py:small$"):
+        load(file)
 
 
 def test_program_becomes_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
