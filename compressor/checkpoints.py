@@ -50,6 +50,11 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
     for one that would become very much larger in memory than it is, before it does.
     """
     check_file(path)
+    if path.suffix == ".onnx":
+        raise LoadError(
+            f"{path}: ONNX files are not read, only written; give the weights with --arch, or a "
+            ".pt2 program"
+        )
     raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read(path, trust_pickle)
     found, module, notes = _unwrap(path, raw, depth=0)
     if module is not None:

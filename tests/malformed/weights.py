@@ -115,6 +115,7 @@ def another_kind() -> Iterator[Case]:
     for kind in ("text", "zeros", "a zip of text", "a picture"):
         yield refused(f"{kind} as .safetensors", "other.safetensors", kinds[kind], "save it again")
     yield refused("TorchScript", "script.pt", scripted, "TorchScript")
+    yield refused("ONNX", "net.onnx", kinds["text"], "ONNX files are not read")
     for file in ("empty.pt", "empty.pth", "empty.safetensors"):
         yield refused(f"{file} of no bytes", file, lambda: b"", "is empty")
 
