@@ -218,7 +218,8 @@ def reports_say_the_same(folder: Path, report: dict[str, Any], run: Run) -> None
     assert "| onnx/student.onnx |" in out
     status, out, _ = run("report", "run", "--json")
     assert (status, json.loads(out)) == (0, report)
-    assert run("report", "run", "--csv", "calls.csv", "--html", "again.html")[0] == 0
+    status, out, _ = run("report", "run", "--csv", "calls.csv", "--html", "again.html")
+    assert (status, out.splitlines()[-2:]) == (0, ["page: again.html", "timed calls: calls.csv"])
     calls = (folder.parent / "calls.csv").read_text().splitlines()
     assert len(calls) == 1 + sum(
         len(json.loads((folder / row["samples"]).read_bytes())["samples"]["wall_ns"])
@@ -274,6 +275,8 @@ def test_a_build_without_data_synthesises_its_pictures(
     assert told in report["notes"]
     assert (report["data"]["name"], report["data"]["train"]) == ("synthetic", 512)
     assert report["student"]["metrics"] is None
+    status, out, _ = run("report", "synthesised", "--csv", "none.csv")
+    assert (status, out.splitlines()[-1]) == (0, "none.csv: a heading, as no call was timed")
 
 
 def test_an_interrupted_build_continues_after_training(

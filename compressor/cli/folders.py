@@ -145,6 +145,8 @@ def report(
         typer.echo(markdowns.render_sections(contest(compared)), nl=False)
     else:
         Console().sections([text_tables.lines_of(one) for one in contest(compared)])
+        if html is not None:
+            say(f"page: {html}")
 
 
 def _report_one(
@@ -166,3 +168,7 @@ def _report_one(
         typer.echo(markdowns.render(run.report), nl=False)
     else:
         show_result(Console(), folder)
+        if html is not None:
+            say(f"page: {html}")
+        if csv is not None:
+            say(f"timed calls: {csv}" if run.samples else f"{csv}: a heading, as no call was timed")
