@@ -99,6 +99,19 @@ def runtimes_for(files: Sequence[Path]) -> tuple[str, ...]:
     return tuple(name for name, workload in named.items() if form_of(workload) == form)
 
 
+def _require_one_form(files: Sequence[Path]) -> None:
+    """Raises OptionError for ONNX files beside programs, which no runtime reads."""
+    first = files[0]
+    other = next(
+        (path for path in files if (path.suffix == ".pt2") != (first.suffix == ".pt2")), None
+    )
+    if other is not None:
+        raise OptionError(
+            f"{first} and {other}: an ONNX file and a .pt2 program cannot be compared, as no "
+            "runtime reads both; give files of one kind"
+        )
+
+
 def bench(
     files: Sequence[Path],
     workloads: Sequence[Workload],
@@ -115,6 +128,7 @@ def bench(
     """
     effort = effort or Effort()
     check(effort)
+    _require_one_form(files)
     names = [path.name for path in files]
     if len(set(names)) < len(names):
         names = [str(path) for path in files]

@@ -193,7 +193,9 @@ BenchSeconds = Annotated[float, typer.Option("--seconds", help="for every settin
 Within = Annotated[
     float, typer.Option(help="stop early where the interval reaches no farther; 0.01 is 1 %")
 ]
-Processes = Annotated[int, typer.Option(help="fresh processes for every setting, at least")]
+Processes = Annotated[
+    int, typer.Option(help="fresh processes for every setting, at least; 3 or more")
+]
 JsonFile = Annotated[str | None, typer.Option("--json", help="write every figure to this file")]
 SampleFolder = Annotated[str | None, typer.Option("--samples", help="folder for every timed call")]
 Against = Annotated[str | None, typer.Option(help="an earlier --json file, of a like environment")]

@@ -87,6 +87,8 @@ def write_manifest(
 def read_manifest(folder: Path) -> Manifest:
     """Raises FolderError where there is none, or none this version can read."""
     path = folder / MANIFEST_FILE
+    if not folder.exists():
+        raise FolderError(f"{folder}: no such folder; give the folder of a run")
     if path.exists() and not path.is_file():
         raise FolderError(f"{path} cannot be read as a manifest (it is no file); build anew")
     try:

@@ -176,6 +176,10 @@ def build(
             if chosen.trained_teacher
             else f"--recipe {recipe} starts from fresh weights: give --arch and leave --teacher out"
         )
+    if teacher is None and data == "synthetic":
+        raise OptionError(
+            f"--recipe {recipe} learns from labels: give --data a folder of classes, or digits"
+        )
     _check_target(target, probe_minutes)
     require_seconds("--bench-seconds", bench_seconds)
     check_opset(opset)

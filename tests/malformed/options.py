@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.benchmarks.small_files import write_linear
 from tests.malformed.cases import Case, nothing, put
+from tests.malformed.material import program_file
 from tests.malformed.runs import finished, reported, seal
 
 SMALL = ("--arch", "net.py:small", "--image-size", "8")
@@ -164,6 +165,8 @@ def contradictions() -> Iterator[Case]:
     yield typed(("plan", *TEACHER, *half, "--recipe", "sdp"), "recipe", "prune-then-distill")
     yield typed((*build, "--minutes", "1", "--epochs", "1"), "--minutes", "give one")
     yield typed((*build, "--recipe", "epsd"), "--recipe epsd", "leave --teacher out")
+    fresh = ("build", *SMALL, *half, "--out", "run")
+    yield typed((*fresh, "--recipe", "epsd"), "--recipe epsd", "learns from labels: give --data")
     yield typed((*build, "--form", "magic"), "--form magic", "structured")
     yield typed((*build, "--lookahead", "3"), "--lookahead", "no choice of")
     yield typed((*build, "--student", "magic"), "--student magic", "inherit")
@@ -255,7 +258,12 @@ def others() -> Iterator[Case]:
         for value in values:
             yield typed((*bench, option, value), told(option, value), "", linear)
     yield typed(("bench", "net.onnx", "--runtimes", "tvm"), "tvm", "there are", linear)
+    yield typed(
+        ("bench", "net.onnx", "net.pt2"), "net.pt2", "no runtime reads both",
+        lambda folder: (linear(folder), put("net.pt2", program_file())(folder)),
+    )  # fmt: skip
     yield typed(("bench",), "files", "")
+    yield typed(("verify", "nowhere"), "nowhere", "no such folder")
 
     def verify(*options: str) -> tuple[str, ...]:
         return ("verify", "run", *options)
