@@ -25,14 +25,24 @@ _SQUEEZES = (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims)
 
 _TURNS = (aten.permute.default, aten.transpose.int, aten.t.default)
 
-# All take (value, number or size, dim); the sizes of the parts are in the node's shape.
+# All take (value, number or size or places, dim); the sizes of the parts are in the node's shape.
 _SPLITS = (
     aten.chunk.default,
     aten.split.Tensor,
+    aten.tensor_split.indices,
     aten.tensor_split.sections,
     aten.unsafe_chunk.default,
     aten.unsafe_split.Tensor,
 )
+# The same along one dimension; vectors have but the first.
+_SPLITS_ALONG = {
+    aten.vsplit.array: 0,
+    aten.vsplit.int: 0,
+    aten.hsplit.array: 1,
+    aten.hsplit.int: 1,
+    aten.dsplit.array: 2,
+    aten.dsplit.int: 2,
+}
 
 # By the dimensions of space, from one on.
 _CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
@@ -95,15 +105,17 @@ def _added_by_word(given: Mapping[str, Any]) -> list[int]:
 
 
 def write_splits_alike(graph: fx.Graph, free: Container[int]) -> None:
-    """``chunk`` and ``split`` by one size become ``split_with_sizes``: one form, literal sizes."""
+    """``chunk`` and the like become ``split_with_sizes``: one form, literal sizes."""
     for node in graph.nodes:
-        if node.target not in _SPLITS:
+        if node.target not in _SPLITS and node.target not in _SPLITS_ALONG:
             continue
         value = node.args[0]
-        dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+        whole = value.meta["shape"]
+        along = _SPLITS_ALONG.get(node.target)
+        dim = bound(node)["dim"] if along is None else min(along, len(whole) - 1)
         sizes = [shape[dim] for shape in node.meta["shape"]]
-        if value.meta["shape"][dim] in free:
-            continue  # along the batch or a sequence: sizes are not literal
+        if whole[dim] in free or sum(sizes) != whole[dim]:
+            continue  # along the batch or a sequence sizes are not literal; pieces may overlap
         node.target = aten.split_with_sizes.default
         node.args, node.kwargs = (value, sizes, dim), {}
 

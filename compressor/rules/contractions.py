@@ -100,6 +100,17 @@ def added_product_of_batches(call: Call) -> Dims:
     return _with_bias(call, (left.dims[1], right.dims[2]))
 
 
+@rule("aten.inner")
+def inner(call: Call) -> Dims:
+    """Summed over the last dimension of both; the others follow one another."""
+    left, right = call.value("self"), call.value("other")
+    if not (left.shape and right.shape):
+        raise UnsupportedCallError("a product with a number")
+    contract(call, ("self", left, len(left.shape) - 1), ("other", right, len(right.shape) - 1))
+    call.work(*_sizes(left), *_sizes(right)[:-1])
+    return (*left.dims[:-1], *right.dims[:-1])
+
+
 @rule("aten.outer", "aten.ger")
 def outer(call: Call) -> Dims:
     return (call.value("self").dims[0], call.value("vec2").dims[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,36 +39,16 @@ def split(call: Call) -> tuple[Dims, ...]:
     return tuple(replaced(value, dim, part) for part in parts)
 
 
-@rule("aten.chunk", "aten.split", "aten.unsafe_chunk", "aten.unsafe_split")
-def split_evenly(call: Call) -> tuple[Dims, ...]:
-    """By the number of pieces, or by their size, along a dimension that holds a free size."""
-    value = call.value("self")
-    return _moving_pieces(call, value, call.dim("dim", value))
+@rule("aten.chunk", "aten.split", "aten.tensor_split", "aten.unsafe_chunk", "aten.unsafe_split")
+def pieces(call: Call) -> tuple[Dims, ...]:
+    """Where one piece ends and the next begins, other rows stand at another size: all stay.
 
-
-def _moving_pieces(call: Call, value: Value, dim: int) -> tuple[Dims, ...]:
-    """Where one piece ends and the next begins, other rows stand at another size: all stay."""
-    call.freeze(value.dims[dim], "is cut into pieces that move with a free size")
-    return (replaced(value, dim, None),) * len(call.shape)
-
-
-@rule("aten.tensor_split")
-def split_at(call: Call) -> tuple[Dims, ...]:
-    """By places; by a number of pieces along a free size."""
+    By number, size or places along a dimension that holds a free size, or by places out of order.
+    """
     value = call.value("self")
     dim = call.dim("dim", value)
-    if "indices" not in call.arguments:
-        return _moving_pieces(call, value, dim)
-    places = call.integers("indices")
-    labels = call.placed(value, dim)
-    if labels is None or not call.live(labels):
-        return (replaced(value, dim, None),) * (len(places) + 1)
-    if any(place < 0 for place in places) or list(places) != sorted(places):
-        raise UnsupportedCallError("places counted from the end, or out of order")
-    bounds = [0, *(min(place, len(labels)) for place in places), len(labels)]
-    parts = [call.cut_out(labels[a:b]) for a, b in itertools.pairwise(bounds)]
-    call.rewrite("indices", tuple(Kept(labels[:place]) for place in places))
-    return tuple(replaced(value, dim, part) for part in parts)
+    call.freeze(value.dims[dim], "is cut into pieces that overlap or move with a free size")
+    return (replaced(value, dim, None),) * len(call.shape)
 
 
 def slice_bounds(call: Call, size: int) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 from compressor.labels import Labels, Matrix
 from compressor.rules.calls import Call, Dims, UnsupportedCallError, Value
 from compressor.rules.cuts import first_known
-from compressor.rules.registry import rule
+from compressor.rules.registry import operator_name, rule
 from compressor.rules.rewrites import Rewrite, kept
 
 
@@ -33,13 +33,17 @@ def concatenate(call: Call) -> Dims:
     return _joined(call, values, call.dim("dim", values[0]))
 
 
-@rule("aten.hstack", "aten.vstack")
+_OUTWARD = {"aten.vstack": 0, "aten.hstack": 1, "aten.column_stack": 1, "aten.dstack": 2}
+
+
+@rule(*_OUTWARD)
 def join_outward(call: Call) -> Dims:
-    """Along the columns or the rows, for tensors of two dimensions and more."""
+    """Along the rows, the columns or what is behind them, where tensors have these."""
     values = call.values("tensors")
-    if any(len(value.shape) < 2 for value in values):
-        raise UnsupportedCallError("vectors put side by side")
-    return _joined(call, values, 1 if "hstack" in str(call.node.target) else 0)
+    dim = _OUTWARD[operator_name(call.node.target)]
+    if any(len(value.shape) <= max(dim, 1) for value in values):
+        raise UnsupportedCallError("tensors put side by side along a dimension that is made for it")
+    return _joined(call, values, dim)
 
 
 def _joined(call: Call, values: Sequence[Value], dim: int) -> Dims:

@@ -15,6 +15,22 @@ def pieces(x: Tensor) -> Tensor:
     return torch.cat([c, a, b.exp()], -1)
 
 
+def pieces_from_the_end(x: Tensor) -> Tensor:
+    a, b, c = x.tensor_split((-12, -6), -1)
+    return torch.cat([c, a, b.exp()], -1)
+
+
+def pieces_by_side(x: Tensor) -> Tensor:
+    """Units are the second dimension."""
+    a, b, c = x.mT.hsplit((4, 10))
+    return torch.cat([c, a, b.exp()], 1).mT
+
+
+def pieces_out_of_order(x: Tensor) -> Tensor:
+    a, _, c = x.tensor_split((10, 4), -1)
+    return torch.cat([c, a], -1)
+
+
 def equal_pieces(x: Tensor) -> Tensor:
     a, b = torch.unsafe_chunk(x, 2, -1)
     c, d = torch.unsafe_split(x.exp(), 8, -1)
@@ -70,6 +86,11 @@ def moving(cut: Middle) -> Middle:
 CASES = {
     "narrow": Case(lambda x: x.narrow(-1, 3, 8).exp(), (8, 8)),
     "tensor_split": Case(pieces, (4, 6, 6)),
+    "pieces_from_the_end": Case(pieces_from_the_end, (4, 6, 6)),
+    "pieces_by_side": Case(pieces_by_side, (4, 6, 6)),
+    "halves_behind": Case(lambda x: torch.mul(*x.dsplit(2)), (8,)),
+    "pieces_out_of_order": Case(pieces_out_of_order, (), told="pieces that overlap"),
+    "rows_in_pieces": Case(lambda x: x * x[0].vsplit((2,))[0].exp().sum(0), (16,)),
     "equal_pieces": Case(equal_pieces, (8,)),
     "rows_where_they_move": Case(moving(lambda x: x[8:]), (), told="that a free size moves"),
     "row_where_it_moves": Case(moving(lambda x: x[3]), (), told="that a free size moves"),
@@ -104,6 +125,14 @@ CASES = {
         lambda x: torch.select_scatter(x, x[:, 1].flip(-1).exp(), 1, 0), (8,)
     ),
     "beside": Case(lambda x: torch.hstack([x, x[:, 1:].exp()]), (16,)),
+    "behind": Case(lambda x: torch.dstack([x, x.exp()]), (16,)),
+    "beside_by_columns": Case(lambda x: torch.column_stack([x, x[:, 1:].exp()]), (16,)),
+    "below_by_rows": Case(lambda x: torch.row_stack([x, x.exp()])[: x.shape[0]], (16,)),
+    "behind_of_matrices": Case(
+        lambda x: torch.dstack([x[0], x[1].exp()]).sum(-1)[None],
+        (),
+        told="a dimension that is made for it",
+    ),
     "below": Case(lambda x: torch.vstack([x, x.exp()])[: x.shape[0]], (16,)),
     "single_repeated": Case(lambda x: x * x.exp().sum(-1, keepdim=True).repeat(1, 1, 16), (16,)),
     "single_tiled": Case(lambda x: x * x.exp().sum(-1, keepdim=True).tile(16), (16,)),

@@ -85,6 +85,12 @@ CASES = {
         (),
         told="a layer whose weight is a vector",
     ),
+    "inner": Case(lambda x: torch.inner(lifted(x), lifted(x[0])), (16,)),
+    "inner_with_others": Case(lambda x: torch.inner(lifted(x), lifted(x[0]).flip(-1)), (8,)),
+    "inner_of_vectors": Case(lambda x: x * torch.inner(lifted(x[0, 0]), lifted(x[0, 1])), (16,)),
+    "inner_with_a_number": Case(
+        lambda x: torch.inner(x, x[0, 0, 0].exp()), (), told="a product with a number"
+    ),
     "outer": Case(lambda x: x @ torch.outer(lifted(x[0, 0]), lifted(x[0, 1])), (16,)),
     "baddbmm": Case(lambda x: torch.baddbmm(torch.ones(5), lifted(x), lifted(x).mT), (16,)),
     "addbmm": Case(batches_summed, (4, 4)),
@@ -158,13 +164,14 @@ class UnitsInTime(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Linear(6, 16)
-        self.lstm, self.gru = nn.LSTM(5, 7, batch_first=True), nn.GRU(7, 8)
-        self.last = nn.Linear(8, 4)
+        self.first, self.second = nn.Linear(6, 16), nn.Linear(6, 12)
+        self.lstm, self.gru = nn.LSTM(5, 7, batch_first=True), nn.GRU(5, 8)
+        self.last = nn.Linear(15, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        steps, _ = self.lstm(torch.tanh(self.first(x)).mT)
-        return self.last(self.gru(steps.transpose(0, 1))[0][-1])
+        samples, _ = self.lstm(torch.tanh(self.first(x)).mT)
+        steps, _ = self.gru(torch.tanh(self.second(x)).permute(2, 0, 1))
+        return self.last(torch.cat([samples[:, -1], steps[-1]], -1))
 
 
 class LearnedState(nn.Module):
