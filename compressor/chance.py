@@ -1,8 +1,10 @@
 """Chance: networks that draw random numbers when they are evaluated are refused.
 
-Comes in: an annotated ``fx.Graph``.  Goes out: nothing, or a CaptureError that names the operator.
+Comes in: an annotated ``fx.Graph``.  Goes out: the same graph, without draws that nobody reads; or
+a CaptureError that names the operator.  Knows nothing of labels.
+
 A narrower student takes other numbers from the generator, so nothing could be proved of it.
-Dropout that is switched off draws none.  Knows nothing of labels.
+Dropout that is switched off draws none.
 """
 
 from __future__ import annotations
@@ -18,9 +20,13 @@ PROBABILITIES = ("p", "dropout", "dropout_p")
 
 
 def require_no_chance(graph: fx.Graph, name: str) -> None:
-    """Raises CaptureError where an operator draws."""
+    """Draws that nobody reads are dropped; raises CaptureError for others."""
     for node in graph.nodes:
-        if draws(node):
+        if not draws(node):
+            continue
+        if not node.users and not node.target._schema.is_mutable:
+            graph.erase_node(node)
+        else:
             source = node.meta.get("source", "")
             raise CaptureError(
                 f"{name} draws random numbers when it is evaluated: {node.target}"

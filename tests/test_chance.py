@@ -74,6 +74,25 @@ def test_what_could_draw_and_does_not_is_captured(middle: Callable[[Tensor], Ten
     assert_cuts_are_proved(graph, analyze(graph))
 
 
+class LayerDrop(nn.Module):
+    """A number is drawn before each layer, as in Wav2Vec2, and looked at in training alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.first(x))
+        drawn = torch.rand([])
+        return self.last(x if self.training and drawn < 0.5 else torch.tanh(self.middle(x)))
+
+
+def test_a_draw_that_nobody_reads_is_dropped() -> None:
+    graph = captured(randomised(LayerDrop), INPUTS)
+    assert not graph.program.graph.find_nodes(op="call_function", target=aten.rand.default)
+    assert_cuts_are_proved(graph, analyze(graph))
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
