@@ -51,7 +51,7 @@ def write_harmless(folder: Path) -> Path:
     (run / "onnx").mkdir()
     shutil.copyfile(folder / "model.onnx", run / STUDENT)
     write_preprocessing(run, Preprocessing(crop=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3))
-    write_golden(run, np.zeros((1, 8), np.float32), {STUDENT: np.zeros((1, 4), np.float32)})
+    write_golden(run, np.zeros((1, 8), np.float32), {STUDENT: [np.zeros((1, 4), np.float32)]})
     report = small_report() | {"seed": 0}
     report["teacher"] |= {"architecture": "net.py:small", "sha256": "0" * 64}
     (run / "report.json").write_text(json.dumps(report))

@@ -325,7 +325,7 @@ def test_weights_outside_the_folder_are_not_read(location: str, folder: Path, ru
     (folder / "onnx/away").symlink_to(folder.parent)
     file = write_external(folder / "onnx/student.onnx", location.replace("SECRET", str(secret)))
     inputs = np.zeros((1, 4), np.float32)
-    write_golden(folder, inputs, {"onnx/student.onnx": SECRET[None]})
+    write_golden(folder, inputs, {"onnx/student.onnx": [SECRET[None]]})
     write_manifest(folder, ("build",), 0, {})
     found = verify(folder)
     assert not found.passed
@@ -340,7 +340,7 @@ def test_weights_outside_the_folder_are_not_read(location: str, folder: Path, ru
 def test_weights_beside_the_file_are_read(folder: Path) -> None:
     """That the golden answers above are those of the weights."""
     write_external(folder / "onnx/student.onnx", "own.bin")
-    write_golden(folder, np.zeros((1, 4), np.float32), {"onnx/student.onnx": SECRET[None]})
+    write_golden(folder, np.zeros((1, 4), np.float32), {"onnx/student.onnx": [SECRET[None]]})
     write_manifest(folder, ("build",), 0, {})
     assert verify(folder).passed
 
