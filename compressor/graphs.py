@@ -284,18 +284,36 @@ def graph_from_program(
             given = node.args[position : position + 1]
             node.meta["follows_mode"] = len(given) == 1 and given[0] is False
     unread = _drop_unread(graph, module)
+    stored = {n.target: attribute(module, n.target) for n in graph.find_nodes(op="get_attr")}
     memo: dict[int, Tensor] = {}
-    tensors = {
-        node.target: _clone(attribute(module, node.target), memo)
-        for node in graph.find_nodes(op="get_attr")
-    }
+    tensors = {name: _clone(tensor, memo) for name, tensor in stored.items()}
     return Graph(
         build_program(graph, tensors),
         example_inputs=examples,
         sizes=sizes,
         architecture=architecture,
-        notes=(*left_out, *counted, *unread),
+        notes=(*left_out, *counted, *unread, *_parted(stored)),
     )
+
+
+def _parted(stored: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Notes on views of one memory, which become tensors of their own; one tensor stays one."""
+    found: list[str] = []
+    until, before = 0, ""
+    for name, tensor in sorted(stored.items(), key=lambda item: item[1].data_ptr()):
+        if tensor.numel() == 0:
+            continue
+        start = tensor.data_ptr()
+        if start < until and tensor is not stored[before]:
+            found.append(
+                f"{before} and {name} share memory in the network; here each has its own, and "
+                "training moves them apart"
+            )
+        steps = zip(tensor.shape, tensor.stride(), strict=True)
+        reach = sum((size - 1) * stride for size, stride in steps) + 1
+        if start + reach * tensor.element_size() > until:
+            until, before = start + reach * tensor.element_size(), name
+    return tuple(found)
 
 
 def _module_of(program: ExportedProgram, name: str) -> fx.GraphModule:

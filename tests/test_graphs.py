@@ -292,3 +292,26 @@ def test_a_program_of_one_batch_is_told_to_be_exported_with_a_free_one() -> None
     program = torch.export.export(nn.Linear(6, 4), (torch.randn(2, 6),))
     with pytest.raises(CaptureError, match=r"its batch size is fixed.*with dynamic_shapes"):
         graph_from_program(program)
+
+
+class Sharing(nn.Module):
+    """A decoder that is the encoder turned, as a view of its memory or as the same tensor."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False)
+        if how == "view":
+            self.two.weight = nn.Parameter(self.one.weight.data.t())
+        elif how == "tied":
+            self.two.weight = self.one.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.two(self.one(x).relu())
+
+
+@pytest.mark.parametrize(("how", "count"), [("view", 1), ("tied", 0), ("apart", 0)])
+def test_views_of_one_memory_that_are_parted_are_told(how: str, count: int) -> None:
+    graph = capture(Sharing(how).eval(), (torch.zeros(2, 6),))
+    told = [note for note in graph.notes if "share memory" in note]
+    assert len(told) == count
+    assert all("one.weight and two.weight" in note for note in told)
