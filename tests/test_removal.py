@@ -147,3 +147,16 @@ def test_a_graph_in_training_mode_gives_a_student_in_training_mode() -> None:
     student.eval()
     again = zoo.student("chain")(*ZOO["chain"].inputs())
     assert student(*ZOO["chain"].inputs()).shape == again.shape
+
+
+def test_a_gate_stands_where_its_operand_does() -> None:
+    graph, analysis = zoo.graph("summed_thrice"), zoo.analysis("summed_thrice")
+    keep = np.ones(1 + sum(group.units for group in analysis.groups), dtype=bool)
+    keep[1::2] = False
+    masked = mask(graph, analysis, plan_keeping(analysis, keep)).program.graph
+    gates = list(masked.find_nodes(op="call_function", target=torch.ops.aten.masked_fill.Scalar))
+    assert len(gates) == 3
+    known = {"shape", "where", "source"}
+    assert all(
+        {n: g.meta[n] for n in known} == {n: g.args[0].meta[n] for n in known} for g in gates
+    )

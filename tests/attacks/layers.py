@@ -61,6 +61,18 @@ class Upward(nn.Module):
         return self.last(self.conv(torch.tanh(self.first(x)).mean(0).mT)).sum(0) + x.sum()
 
 
+class TwoGroupsUpward(nn.Module):
+    """A transposed convolution of two groups, with a bias over both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.up = nn.Conv2d(3, 16, 1), nn.ConvTranspose2d(16, 12, 2, 2, groups=2)
+        self.last = nn.Conv2d(12, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.up(torch.tanh(self.first(x)))))
+
+
 class OverBoth(nn.Module):
     """A layer norm with gains over tokens and units."""
 
@@ -290,6 +302,7 @@ ATTACKS: Mapping[str, Specimen] = {
     "from_the_right": Specimen(FromTheRight, (5, 6)),
     "two_in_a_group": Specimen(TwoInAGroup, (3, 6, 6)),
     "upward": Specimen(Upward, (5, 6)),
+    "two_groups_upward": Specimen(TwoGroupsUpward, (3, 6, 6)),
     "over_both": Specimen(OverBoth, (5, 6), exact=False),
     "normed_again": Specimen(NormedAgain, (5, 6), exact=False),
     "without_bias": Specimen(WithoutBias, (5, 6)),
