@@ -6,6 +6,7 @@ nothing of phases or files.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,6 +17,8 @@ from compressor.graphs import Graph
 from compressor.keeping import KEEP_NOTHING, Keeper, Snapshot
 from compressor.samples import evaluation_images
 from compressor.watching import Stopwatch
+
+CLEARLY = 3.0  # standard errors above chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,21 @@ class Judge:
         self.teacher = Measured(metrics=None, agreement=None)
         if self._answers is not None:
             self.teacher = self._measured(self._answers)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is suspicious about the teacher: answers that are hardly better than by chance."""
+        labels, answers = self._images.labels, self._answers
+        if self.teacher.metrics is None or labels is None or answers is None:
+            return ()
+        reached, chance, count = self.teacher.metrics["top1"], 1 / answers.shape[1], len(labels)
+        if reached > chance + CLEARLY * math.sqrt(chance * (1 - chance) / count):
+            return ()
+        return (
+            f"the teacher is right on {reached:.1%} of {count} images, with {answers.shape[1]} "
+            "classes hardly more than by chance: look at --mean, --std, --image-size and the order "
+            "of the classes",
+        )
 
     def stage(self, name: str, student: Graph) -> Stage:
         found = self._measured(self._answer(student))

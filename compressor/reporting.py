@@ -75,12 +75,12 @@ def choices(recipe: Recipe, site: Site, standing: Standing) -> dict[str, Any]:
     }
 
 
-def warnings(standing: Standing, deployables: Sequence[Any]) -> list[str]:
-    """What a reader must know: of the plan, and of files that are not advised."""
+def warnings(site: Site, standing: Standing, deployables: Sequence[Any]) -> list[str]:
+    """What a reader must know: of the teacher, the plan, and of files that are not advised."""
     from export import advice
 
     planned = standing.plan.warnings if standing.plan else ()
-    return [*planned, *advice.warnings(deployables)]
+    return [*site.judge.doubts, *planned, *advice.warnings(deployables)]
 
 
 def notes(

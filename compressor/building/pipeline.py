@@ -131,6 +131,8 @@ def build(
                 studied.graph, prepared.data, device, watch, trained=teacher.source.trained,
                 keeper=keeper.at("answers"),
             )  # fmt: skip
+            for doubt in judge.doubts:
+                listener.note(doubt)
             site = Site(
                 graph=studied.graph,
                 fresh=partial(fresh_start, teacher, studied.graph, FRESH_SEEDS + seed),
@@ -170,7 +172,7 @@ def build(
                 "data": reporting.data_facts(site.data),
                 "environment": reporting.environment(threads),
                 "seconds": rounded(watch),
-                "warnings": reporting.warnings(standing, deployables),
+                "warnings": reporting.warnings(site, standing, deployables),
                 "notes": [
                     *reporting.notes(teacher, site, standing, deployables),
                     *run.upgrades,
