@@ -316,7 +316,10 @@ def _input_channels(module: nn.Module) -> int:
 
 
 def _require_pictures(module: nn.Module) -> None:
-    """Raises OptionError where the first layer with parameters takes something else."""
+    """Raises OptionError where the first layer with parameters takes something else, and no later
+    one looks at pictures: layers need not be named in the order of their calls."""
+    if any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        return
     own = ((part, next(part.parameters(recurse=False), None)) for part in module.modules())
     first = next((part for part, parameter in own if parameter is not None), None)
     for kind, taken in NO_PICTURES.items():

@@ -161,6 +161,16 @@ def test_networks_without_pictures_ask_for_a_program(
         untrained(f"{tmp_path / 'mine.py'}:net", image_size=image_size)
 
 
+def test_a_table_of_places_before_the_first_convolution_is_no_reason_to_refuse(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def net(): return nn.ModuleList([nn.Embedding(9, 4), nn.Conv2d(3, 4, 3)])\n"
+    )
+    assert untrained(f"{tmp_path / 'mine.py'}:net", image_size=8).module is not None
+
+
 def test_untrained_teacher_is_the_same_for_the_same_seed() -> None:
     first = untrained("torchvision:squeezenet1_1", classes=4, seed=3, image_size=32)
     again = untrained("torchvision:squeezenet1_1", classes=4, seed=3, image_size=32)
