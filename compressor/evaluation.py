@@ -6,12 +6,13 @@ nothing of training or of files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.utils._pytree as pytree
+from torch import Tensor, fx
 
 from compressor.data import Images, normalise
 from compressor.errors import DataError, InputError, LoadError
@@ -36,14 +37,20 @@ def logits_of(output: Any) -> Tensor:
     Classes are last: maps (n, classes, height, width) come back as (n, height, width, classes).
     Raises InputError where there is no tensor.
     """
-    if isinstance(output, Tensor):
-        return output.movedim(1, -1) if output.ndim > 3 else output
+    found: Tensor = _answer_in(output, lambda entry: isinstance(entry, Tensor))
+    return found.movedim(1, -1) if found.ndim > 3 else found
+
+
+def _answer_in(output: Any, is_tensor: Callable[[Any], bool]) -> Any:
+    if is_tensor(output):
+        return output
+    entries = output
     if isinstance(output, dict):
-        output = (output["logits"],) if "logits" in output else tuple(output.values())
-    if isinstance(output, tuple | list):
-        for entry in output:
-            if isinstance(entry, Tensor):
-                return logits_of(entry)
+        entries = (output["logits"],) if "logits" in output else tuple(output.values())
+    if isinstance(entries, tuple | list):
+        for entry in entries:
+            if is_tensor(entry):
+                return entry
     raise InputError(
         f"the network returns {type(output).__name__}, in which there are no logits to compare; "
         "wrap it so that it returns its logits"
@@ -62,10 +69,25 @@ def class_count(graph: Graph) -> int | None:
     return shape[-1] if len(shape) > 1 else None
 
 
+def takes_pictures(graph: Graph) -> bool:
+    """Whether one batch of pictures is all that goes in."""
+    inputs = graph.example_inputs
+    return len(inputs) == 1 and inputs[0].ndim == 4 and inputs[0].is_floating_point()
+
+
 def _shape_of_logits(graph: Graph) -> tuple[int, ...]:
-    inputs = tuple(example.to(device_of(graph)) for example in graph.example_inputs)
-    with evaluating(graph):
-        return tuple(logits_of(graph(*inputs)).shape)
+    """As ``logits_of`` gives them; told by the nodes, nothing is run."""
+    program = graph.program.graph
+    (output,) = program.find_nodes(op="output")
+    spec = program._codegen.pytree_info.out_spec  # type: ignore[attr-defined]
+    nodes = pytree.tree_unflatten(output.args[0], spec)
+    answer = _answer_in(nodes, lambda entry: isinstance(_shape_of(entry), tuple))
+    batch, *others = _shape_of(answer)
+    return (batch, *others[1:], others[0]) if len(others) > 2 else (batch, *others)
+
+
+def _shape_of(node: Any) -> Any:
+    return node.meta.get("shape") if isinstance(node, fx.Node) else None
 
 
 @contextmanager

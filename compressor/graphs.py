@@ -23,6 +23,7 @@ from compressor.canonical import canonicalise
 from compressor.chance import require_no_chance
 from compressor.errors import CaptureError
 from compressor.flattening import attribute, flatten
+from compressor.overlaps import reach
 from compressor.tracing import Free, export_quietly, trace
 
 __all__ = [
@@ -309,10 +310,9 @@ def _parted(stored: Mapping[str, Tensor]) -> tuple[str, ...]:
                 f"{before} and {name} share memory in the network; here each has its own, and "
                 "training moves them apart"
             )
-        steps = zip(tensor.shape, tensor.stride(), strict=True)
-        reach = sum((size - 1) * stride for size, stride in steps) + 1
-        if start + reach * tensor.element_size() > until:
-            until, before = start + reach * tensor.element_size(), name
+        end = start + reach(tensor) * tensor.element_size()
+        if end > until:
+            until, before = end, name
     return tuple(found)
 
 

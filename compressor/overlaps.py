@@ -31,9 +31,13 @@ def overlap(a: Tensor, b: Tensor) -> bool:
     return int(a.storage_offset()) < _end(b) and int(b.storage_offset()) < _end(a)
 
 
+def reach(tensor: Tensor) -> int:
+    """Elements of its memory from the first to the last of a tensor that is not empty."""
+    return sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+
+
 def _end(tensor: Tensor) -> int:
-    steps = zip(tensor.shape, tensor.stride(), strict=True)
-    return int(tensor.storage_offset()) + sum((size - 1) * stride for size, stride in steps) + 1
+    return int(tensor.storage_offset()) + reach(tensor)
 
 
 def find_window(view: Tensor, whole: Tensor) -> Window | None:

@@ -14,7 +14,7 @@ import torch
 from compressor.analysis import analyze
 from compressor.data import ImageData, open_data
 from compressor.errors import OptionError
-from compressor.evaluation import class_count, output_size, placed, require_finite
+from compressor.evaluation import class_count, output_size, placed, require_finite, takes_pictures
 from compressor.graphs import Graph
 from compressor.inversion import synthesise
 from compressor.keeping import KEEP_NOTHING, Keeper, Snapshot
@@ -97,11 +97,11 @@ def _require_classifier(graph: Graph, name: str) -> None:
 
     Raises OptionError.
     """
-    inputs, classes = graph.example_inputs, class_count(graph)
     otherwise = "in Python, capture, analyze, plan, remove and prove take any network"
-    if len(inputs) != 1 or inputs[0].ndim != 4 or not inputs[0].is_floating_point():
-        shapes = ", ".join(str(tuple(one.shape)) for one in inputs)
+    if not takes_pictures(graph):
+        shapes = ", ".join(str(tuple(one.shape)) for one in graph.example_inputs)
         raise OptionError(f"{name}: takes {shapes}, not one batch of pictures; {otherwise}")
+    classes = class_count(graph)
     if classes is None or classes < 2:
         raise OptionError(
             f"{name}: its (first) output is no choice among classes, which is what students are "

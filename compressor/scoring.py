@@ -25,7 +25,7 @@ from compressor.graphs import Graph
 from compressor.labelling import Labelling, Stored, label
 from compressor.labels import Matrix
 from compressor.memory import free, is_out_of_memory
-from compressor.successors import CHANNEL
+from compressor.successors import gives_channels
 from compressor.types import Analysis, Role, Scores
 
 Batch = tuple[Tensor, Tensor | None]
@@ -247,9 +247,9 @@ def as_normalised(graph: Graph) -> dict[str, Tensor]:
         norm = bound(node)
         given, variance = norm["input"], norm["running_var"]
         layer = find_layer(given)
-        if layer is None or len(given.users) != 1 or not _stored(variance):
+        if layer is None or not gives_channels(layer):
             continue
-        if layer.form.channel(len(given.meta["shape"])) != CHANNEL:
+        if len(given.users) != 1 or not _stored(variance):
             continue
         scale = (tensors[str(variance.target)].detach().double() + norm["eps"]).rsqrt()
         if _stored(norm["weight"]):

@@ -50,7 +50,7 @@ def way_from(layer: LinearLayer) -> Way:
     """The way from a layer's output, as far as each value has one reader."""
     node = layer.node
     norm: fx.Node | None = None
-    normalised = layer.form.channel(len(node.meta["shape"])) == CHANNEL
+    normalised = gives_channels(layer)
     while len(node.users) == 1:
         reader = next(iter(node.users))
         if norm is None and is_own_norm(reader) and reader.args[0] is node and normalised:
@@ -65,6 +65,11 @@ def way_from(layer: LinearLayer) -> Way:
             break
         node = reader
     return Way(norm=norm)
+
+
+def gives_channels(layer: LinearLayer) -> bool:
+    """Whether a layer's outputs lie where a batch norm has statistics for each."""
+    return layer.form.channel(len(layer.node.meta["shape"])) == CHANNEL
 
 
 def is_own_norm(node: fx.Node) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.report import read_report
 from compressor.errors import FolderError, OptionError
-from compressor.evaluation import output_size, require_finite
+from compressor.evaluation import output_size, require_finite, takes_pictures
 from compressor.files import replacing, sweep_of
 from compressor.graphs import Graph, export_program
 from compressor.loading import Teacher, capture_teacher, load
@@ -132,7 +132,7 @@ def export_network(
     """
     graph = capture_teacher(network)
     inputs = graph.example_inputs
-    if len(inputs) != 1 or inputs[0].ndim != 4 or not inputs[0].is_floating_point():
+    if not takes_pictures(graph):
         raise OptionError(
             f"{network.source.name}: takes {[tuple(one.shape) for one in inputs]}; export writes "
             "networks of one batch of pictures"
